@@ -1,0 +1,1 @@
+"""How fast? Machines that run the integer network and count cycles."""

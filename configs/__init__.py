@@ -1,0 +1,1 @@
+"""What to run: experiments and networks as frozen data. No JAX in this package."""

