@@ -1,4 +1,4 @@
-"""Two convolutions and two dense layers on MNIST digits.
+"""Two convolutions on MNIST digits.
 
 python -m train --config mnist_cnn
 """

@@ -17,37 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from configs.checks import check_types, require, require_positive
 from configs.errors import InputError
 
 Activation = Literal["identity", "relu", "softplus", "sigmoid", "tanh"]
 Padding = Literal["valid", "zero", "mean", "edge"]
 Shape = tuple[int, ...]
-
-
-def _require_positive(spec: object, *fields: str) -> None:
-    for field in fields:
-        value = getattr(spec, field)
-        numbers = value if isinstance(value, tuple) else (value,)
-        if not numbers or any(
-            isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers
-        ):
-            raise InputError(
-                f"`{field}` (={value!r}) of {type(spec).__name__} must be positive "
-                f"whole numbers; use 1 or more."
-            )
-
-
-def _require_choice(spec: object, field: str, choices: tuple[str, ...]) -> None:
-    value = getattr(spec, field)
-    if value not in choices:
-        raise InputError(
-            f"`{field}` (={value!r}) of {type(spec).__name__} is not known; "
-            f"use one of {', '.join(choices)}."
-        )
-
-
-_ACTIVATIONS = Activation.__args__
-_PADDINGS = Padding.__args__
 
 
 def _require_image(kind: str, shape: Shape) -> None:
@@ -66,7 +41,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     >>> same_padding(28, 3, 1), same_padding(28, 2, 2), same_padding(28, 4, 1)
     ((1, 1), (0, 0), (1, 2))
     """
-    out = math.ceil(size / stride)
+    out = -(-size // stride)
     total = max((out - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
@@ -88,9 +63,8 @@ class Conv:
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
-        _require_positive(self, "features", "kernel", "stride")
-        _require_choice(self, "padding", _PADDINGS)
-        _require_choice(self, "activation", _ACTIVATIONS)
+        check_types(self)
+        require_positive(self, "features", "kernel", "stride")
 
     def pads(self, shape: Shape) -> tuple[tuple[int, int], tuple[int, int]]:
         """Rows added at the top and bottom, columns added at the left and right."""
@@ -135,8 +109,8 @@ class Dense:
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
-        _require_positive(self, "features")
-        _require_choice(self, "activation", _ACTIVATIONS)
+        check_types(self)
+        require_positive(self, "features")
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 1:
@@ -181,8 +155,8 @@ class Pool(_WithoutWeights):
     stride: tuple[int, int] = (2, 2)
 
     def __post_init__(self) -> None:
-        _require_choice(self, "kind", ("max", "mean"))
-        _require_positive(self, "window", "stride")
+        check_types(self)
+        require_positive(self, "window", "stride")
 
     def output_shape(self, shape: Shape) -> Shape:
         _require_image("Pool", shape)
@@ -206,7 +180,7 @@ class GlobalPool(_WithoutWeights):
     kind: Literal["max", "mean"] = "mean"
 
     def __post_init__(self) -> None:
-        _require_choice(self, "kind", ("max", "mean"))
+        check_types(self)
 
     def output_shape(self, shape: Shape) -> Shape:
         _require_image("GlobalPool", shape)
@@ -266,14 +240,15 @@ class Network:
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
-        _require_positive(self, "input_shape")
-        if len(self.input_shape) not in (1, 3):
-            raise InputError(
-                f"`input_shape` (={self.input_shape}) of Network must be (H, W, C) or "
-                f"(D,); a gray 28 x 28 image is (28, 28, 1)."
-            )
-        if not self.layers:
-            raise InputError("`layers` (=()) of Network must not be empty; add a Dense.")
+        check_types(self)
+        require_positive(self, "input_shape")
+        require(
+            self,
+            len(self.input_shape) in (1, 3),
+            "input_shape",
+            "must be (H, W, C) or (D,); a gray 28 x 28 image is (28, 28, 1).",
+        )
+        require(self, bool(self.layers), "layers", "must not be empty; add a Dense.")
         tuple(self.walk())
 
     def walk(self) -> Iterator[LayerInfo]:

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from configs.checks import check_types, require
 from configs.errors import InputError
 from configs.network import Network
 
-
-def _check(spec: object, rule: bool, name: str, sentence: str) -> None:
-    if not rule:
-        raise InputError(
-            f"`{name}` (={getattr(spec, name)!r}) of {type(spec).__name__} {sentence}"
-        )
-
-
-def _finite(value: float) -> bool:
-    return not isinstance(value, bool) and math.isfinite(value)
+_PLAIN_NAME = r"\w([\w .-]*\w)?"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +35,13 @@ class Data:
     limit: int = 0
 
     def __post_init__(self) -> None:
-        _check(self, bool(self.name), "name", "must not be empty; use mnist.")
-        _check(self, self.validation >= 0, "validation", "must be 0 or more images.")
-        _check(self, self.limit >= 0, "limit", "must be 0 (all) or more images.")
+        check_types(self)
+        require(self, bool(self.name), "name", "must not be empty; use mnist.")
+        for name in ("path", "dir"):
+            given = getattr(self, name) != ""
+            require(self, given, name, "must not be empty; name a file or leave it out.")
+        require(self, self.validation >= 0, "validation", "must be 0 (none) or more.")
+        require(self, self.limit >= 0, "limit", "must be 0 (all) or more images.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +54,10 @@ class Augment:
     rotate_deg: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("shift_px", "rotate_deg"):
-            value = getattr(self, name)
-            _check(self, _finite(value) and value >= 0, name, "must be 0 or more.")
-        _check(self, self.rotate_deg <= 180, "rotate_deg", "must be 180 or less.")
+        check_types(self)
+        require(self, self.shift_px >= 0, "shift_px", "must be 0 (no shift) or more.")
+        within = 0 <= self.rotate_deg <= 180
+        require(self, within, "rotate_deg", "must be in 0..180; 0 turns it off.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +78,13 @@ class Optimizer:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        rate = self.learning_rate
-        _check(self, _finite(rate) and rate > 0, "learning_rate", "must be above 0.")
-        decay = self.weight_decay
-        _check(self, _finite(decay) and decay >= 0, "weight_decay", "must be >= 0.")
+        check_types(self)
+        rate, decay = self.learning_rate, self.weight_decay
+        require(self, rate > 0, "learning_rate", "must be above 0; try 0.002.")
+        require(self, decay >= 0, "weight_decay", "must be 0 (none) or more.")
         for name in ("warmup", "label_smoothing"):
-            value = getattr(self, name)
-            _check(self, _finite(value) and 0 <= value < 1, name, "must be in [0, 1).")
+            within = 0 <= getattr(self, name) < 1
+            require(self, within, name, "must be at least 0 (none) and below 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,13 +113,13 @@ class Train:
     checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "microbatch"):
-            _check(self, getattr(self, name) >= 0, name, "must be 0 or more.")
+        check_types(self)
+        for name in ("epochs", "patience", "microbatch", "checkpoint_every_s"):
+            require(self, getattr(self, name) >= 0, name, "must be 0 or more.")
         for name in ("batch", "cpu_devices"):
-            _check(self, getattr(self, name) >= 1, name, "must be 1 or more.")
-        every = self.checkpoint_every_s
-        _check(self, _finite(every) and every >= 0, "checkpoint_every_s", "must be >= 0.")
-        _check(self, self.checkpoints >= 2, "checkpoints", "must be 2 or more.")
+            require(self, getattr(self, name) >= 1, name, "must be 1 or more.")
+        enough = self.checkpoints >= 2
+        require(self, enough, "checkpoints", "must be 2 or more: one may be damaged.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,35 +142,53 @@ class Experiment:
     widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(self, bool(self.name), "name", "must not be empty.")
-        _check(
+        check_types(self)
+        require(
             self,
-            self.name == self.name.strip("./ ") and "/" not in self.name,
+            len(self.name) <= 100 and bool(re.fullmatch(_PLAIN_NAME, self.name)),
             "name",
-            "must be a plain name without slashes or dots around it.",
+            "must be at most 100 letters, digits, `_` and inner dots, dashes or blanks; "
+            "it names the folder under runs/.",
         )
-        _check(self, 0 <= self.seed < 2**32, "seed", "must be in 0..2^32-1.")
-        _check(self, all(w >= 1 for w in self.widths), "widths", "must be positive.")
-        _check(
+        require(self, 0 <= self.seed < 2**32, "seed", "must be in 0..2^32-1; use 0.")
+        positive = all(width >= 1 for width in self.widths)
+        require(self, positive, "widths", "must be positive; use 1 or more.")
+        require(
             self,
             self.task == "regression" or not self.widths,
             "widths",
             "belong to regression; leave them empty for classification.",
         )
-        if len(self.network.output_shape) != 1:
-            raise InputError(
-                f"`network` of experiment {self.name} must end in a vector, not "
-                f"{self.network.output_shape}; end it with Flatten, GlobalPool or Dense."
-            )
+        self._check_network()
         if self.train.patience and not self.data.validation:
             raise InputError(
-                "`train.patience` needs held-out images; set `data.validation` "
-                "(=0), for example to 5000, or patience to 0."
+                f"`train.patience` (={self.train.patience}) needs held-out images; set "
+                f"`data.validation` (=0), for example to 5000, or patience to 0."
+            )
+
+    def _check_network(self) -> None:
+        shape, name = self.network.output_shape, f"`network` of experiment {self.name}"
+        if len(shape) != 1:
+            raise InputError(
+                f"{name} must end in a vector, not {shape}; end it with Flatten, "
+                f"GlobalPool or Dense."
+            )
+        if self.task == "classification" and shape == (1,):
+            raise InputError(
+                f"{name} must end in one number per class, at least 2, not {shape}; "
+                f"widen its last layer, or set `task` to regression."
+            )
+        if not self.network.weights:
+            raise InputError(
+                f"{name} must have weights to train, it has 0; add a Dense or a Conv."
             )
 
 
 def smoke(experiment: Experiment) -> Experiment:
     """The same experiment shrunk to seconds: few images, one epoch, same network."""
+    devices = experiment.train.cpu_devices
+    # Still divisible by the devices.
+    batch = min(experiment.train.batch, max(64 // devices, 1) * devices)
     return dataclasses.replace(
         experiment,
         data=dataclasses.replace(
@@ -185,7 +199,7 @@ def smoke(experiment: Experiment) -> Experiment:
         train=dataclasses.replace(
             experiment.train,
             epochs=min(experiment.train.epochs, 1),
-            batch=min(experiment.train.batch, 64),
+            batch=batch,
         ),
         widths=experiment.widths[:2],
     )

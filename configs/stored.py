@@ -5,22 +5,29 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import types
 import typing
 from typing import Any
 
-from configs import network, schema
+from configs import network
+from configs.checks import brief, field_types
 from configs.errors import InputError
 from configs.schema import Experiment
 
-_LAYERS = {kind.__name__: kind for kind in network.Layer.__args__}
+_LAYERS = {kind.__name__: kind for kind in typing.get_args(network.Layer)}
 
 
 def to_dict(value: Any) -> Any:
-    """Dataclasses become dicts; a layer says its kind under "layer"."""
+    """Dataclasses become dicts; a layer says its kind under "layer".
+
+    A whole number in a float field becomes a float, so that equal experiments have
+    equal text.
+    """
     if dataclasses.is_dataclass(value):
+        annotations = field_types(type(value))
+        items = {name: getattr(value, name) for name in annotations}
         fields = {
-            f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)
+            name: float(item) if annotations[name] is float else to_dict(item)
+            for name, item in items.items()
         }
         kind = type(value).__name__
         return {"layer": kind, **fields} if kind in _LAYERS else fields
@@ -49,6 +56,8 @@ def from_dict(stored: Any, where: str = "config.json") -> Experiment:
     Raises:
       InputError: a field is unknown, missing or of the wrong type, named with its path.
     """
+    if not isinstance(stored, dict):
+        raise _wrong(where, "an object with the fields of Experiment", stored)
     return _read(Experiment, stored, where)
 
 
@@ -58,60 +67,55 @@ def differences(a: Experiment, b: Experiment) -> list[str]:
 
 
 def _differences(a: Any, b: Any, path: str):
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in sorted(a.keys() | b.keys()):
-            yield from _differences(a.get(key), b.get(key), f"{path}.{key}".strip("."))
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        for key in sorted(a):
+            yield from _differences(a[key], b[key], f"{path}.{key}".strip("."))
+    elif _layer_lists(a, b):
+        for index, (one, other) in enumerate(zip(a, b, strict=True)):
+            yield from _differences(one, other, f"{path}[{index}]")
     elif a != b:
         yield f"`{path}`: {json.dumps(a)} -> {json.dumps(b)}"
 
 
+def _layer_lists(a: Any, b: Any) -> bool:
+    lists = isinstance(a, list) and isinstance(b, list) and len(a) == len(b)
+    return lists and all(isinstance(item, dict) for item in (*a, *b))
+
+
 def _read(kind: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is network.Layer:
-        name = value.get("layer") if isinstance(value, dict) else None
-        if name not in _LAYERS:
-            raise _wrong(where, "a layer, one of " + ", ".join(_LAYERS), value)
-        fields = {key: item for key, item in value.items() if key != "layer"}
-        return _read(_LAYERS[name], fields, where)
-    if dataclasses.is_dataclass(kind):
-        return _read_dataclass(kind, value, where)
-    if origin is typing.Literal:
-        if value not in arguments:
-            raise _wrong(where, f"one of {', '.join(map(str, arguments))}", value)
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise _wrong(where, "a list", value)
-        if arguments[-1] is not Ellipsis and len(arguments) != len(value):
-            raise _wrong(where, f"a list of {len(arguments)}", value)
-        return tuple(_read(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is types.UnionType:
-        if value is None and type(None) in arguments:
-            return None
-        return _read(next(a for a in arguments if a is not type(None)), value, where)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise _wrong(where, kind.__name__, value)
-    return value
-
-
-def _read_dataclass(kind: type, value: Any, where: str) -> Any:
+    """Lists become tuples, objects dataclasses; these check whatever is left."""
+    if isinstance(value, list) and typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        return tuple(_read(inner, v, f"{where}[{i}]") for i, v in enumerate(value))
     if not isinstance(value, dict):
-        raise _wrong(where, f"an object ({kind.__name__})", value)
-    hints = typing.get_type_hints(kind, {**vars(network), **vars(schema)})
-    unknown = value.keys() - hints.keys()
-    if unknown:
-        raise _wrong(f"{where}.{sorted(unknown)[0]}", f"a field of {kind.__name__}", value)
-    try:
-        return kind(**{k: _read(hints[k], v, f"{where}.{k}") for k, v in value.items()})
-    except TypeError as error:
+        return value
+    if kind == network.Layer:
+        name = value.get("layer")
+        if not isinstance(name, str) or name not in _LAYERS:
+            raise _wrong(f"{where}.layer", f"one of {', '.join(_LAYERS)}", name)
+        fields = {key: item for key, item in value.items() if key != "layer"}
+        return _read_fields(_LAYERS[name], fields, where)
+    return _read_fields(kind, value, where) if dataclasses.is_dataclass(kind) else value
+
+
+def _read_fields(kind: type, value: dict, where: str) -> Any:
+    annotations = field_types(kind)
+    for name in sorted(value.keys() - annotations.keys()):
+        raise _wrong(f"{where}.{name}", f"a field of {kind.__name__}", value[name])
+    for name in sorted(annotations.keys() - value.keys()):
         raise InputError(
-            f"`{where}` lacks a field: {error}; train the run again."
-        ) from None
+            f"`{where}.{name}` is missing; the file is damaged or of another version, "
+            f"train the run again."
+        )
+    fields = {k: _read(annotations[k], v, f"{where}.{k}") for k, v in value.items()}
+    try:
+        return kind(**fields)
+    except InputError as error:
+        raise InputError(f"`{where}` cannot be used: {error}") from None
 
 
 def _wrong(where: str, expected: str, value: Any) -> InputError:
-    text = json.dumps(value)
-    shown = text if len(text) <= 60 else text[:57] + "..."
-    return InputError(f"`{where}` must be {expected}, not {shown}; train the run again.")
+    return InputError(
+        f"`{where}` (={brief(value)}) must be {expected}; the file is damaged or of "
+        f"another version, train the run again."
+    )

@@ -1,0 +1,155 @@
+"""config.json gives back the same experiment, or says which field is wrong."""
+
+import copy
+import dataclasses
+import json
+
+import pytest
+
+from configs import registry, stored
+from configs.errors import InputError
+from configs.schema import Augment
+
+
+@pytest.fixture
+def tree():
+    return stored.to_dict(registry.load_experiment("mnist_cnn"))
+
+
+@pytest.mark.parametrize("name", registry.experiment_names())
+def test_every_experiment_survives_json(name):
+    experiment = registry.load_experiment(name)
+    text = stored.canonical(stored.to_dict(experiment))
+    again = stored.from_dict(json.loads(text))
+    assert again == experiment
+    assert stored.canonical(stored.to_dict(again)) == text
+    assert stored.sha256(again) == stored.sha256(experiment)
+
+
+def test_equal_experiments_have_equal_hashes():
+    """2 pixels and 2.0 pixels are the same shift."""
+    base = registry.load_experiment("mnist_cnn")
+    whole, real = (dataclasses.replace(base, augment=Augment(shift_px=p)) for p in (2, 2.0))
+    assert stored.sha256(whole) == stored.sha256(real)
+    assert not stored.differences(whole, real)
+
+
+def test_every_setting_changes_the_hash():
+    base = registry.load_experiment("mnist_cnn")
+    changed = [
+        dataclasses.replace(base, seed=1),
+        dataclasses.replace(base, train=dataclasses.replace(base.train, epochs=29)),
+        registry.load_experiment("mnist_cnn_fast"),
+    ]
+    assert len({stored.sha256(one) for one in (base, *changed)}) == 4
+
+
+def change(tree, path, value):
+    """A copy with the value at a path of keys and indices replaced."""
+    tree = copy.deepcopy(tree)
+    at = tree
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            ["train", "epochs"],
+            "3",
+            r"`config.json.train` cannot be used: `epochs` \(='3'\)",
+        ),
+        (["train", "epochs"], -1, r"`config.json.train` cannot be used: `epochs` \(=-1\)"),
+        (["train", "epochs"], {}, r"`config.json.train` cannot be used: `epochs` \(={}\)"),
+        (["augment", "shift_px"], float("nan"), r"config.json.augment` .* `shift_px`"),
+        (
+            ["train", "epoch"],
+            3,
+            r"`config.json.train.epoch` \(=3\) must be a field of Train",
+        ),
+        (["surprise"], None, r"`config.json.surprise` \(=None\) must be a field of Exper"),
+        (["train"], 3, r"`config.json` cannot be used: `train` \(=3\) of Experiment must"),
+        (["train"], [], r"`config.json` cannot be used: `train` \(=\[\]\) of Experiment"),
+        (["name"], {"a": 1}, r"`config.json` cannot be used: `name` \(={'a': 1}\)"),
+        (
+            ["network", "layers", 0, "layer"],
+            "Residual",
+            r"`config.json.network.layers\[0\].layer` \(='Residual'\) must be one of Conv",
+        ),
+        (
+            ["network", "layers", 0, "layer"],
+            [],
+            r"layers\[0\].layer` \(=\[\]\) must be one",
+        ),
+        (
+            ["network", "layers", 0, "kernel"],
+            [3],
+            r"`config.json.network.layers\[0\]` cannot be used: `kernel` \(=\(3,\)\)",
+        ),
+        (
+            ["network", "layers", 0, "kernel"],
+            [3, [3]],
+            r"layers\[0\]` cannot be used: `kernel\[1\]` \(=\[3\]\) of Conv",
+        ),
+        (
+            ["network", "layers", 0],
+            3,
+            r"json.network` cannot be used: `layers\[0\]` \(=3\)",
+        ),
+        (
+            ["network", "layers", 1],
+            {"layer": "Flatten"},
+            r"`config.json.network` cannot be used: `layers\[2\]` \(conv2\): Conv takes",
+        ),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_path(tree, path, value, message):
+    with pytest.raises(InputError, match=message):
+        stored.from_dict(change(tree, path, value))
+
+
+def test_every_missing_field_is_named_with_its_path(tree):
+    def missing(node, where):
+        for key in [key for key in node if key != "layer"]:
+            held = node.pop(key)
+            with pytest.raises(InputError, match="` is missing; the file") as refused:
+                stored.from_dict(tree)
+            assert f"`{where}.{key}`" in str(refused.value)
+            node[key] = held
+            if isinstance(held, dict):
+                missing(held, f"{where}.{key}")
+
+    missing(tree, "config.json")
+    missing(tree["network"]["layers"][0], "config.json.network.layers[0]")
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 3])
+def test_what_is_no_object_is_refused(value):
+    with pytest.raises(InputError, match=r"`here` \(=.*\) must be an object with the"):
+        stored.from_dict(value, where="here")
+
+
+def test_differences_name_each_field():
+    a, b = map(registry.load_experiment, ("mnist_cnn", "mnist_cnn_fast"))
+    assert stored.differences(a, a) == []
+    assert stored.differences(a, b) == [
+        "`augment.rotate_deg`: 10.0 -> 0.0",
+        "`augment.shift_px`: 2.0 -> 1.0",
+        '`name`: "mnist_cnn" -> "mnist_cnn_fast"',
+        "`train.epochs`: 30 -> 4",
+    ]
+
+
+def test_differences_find_the_layer():
+    a = registry.load_experiment("mnist_cnn")
+    layers = list(a.network.layers)
+    layers[5] = dataclasses.replace(layers[5], features=32)
+    network = dataclasses.replace(a.network, layers=tuple(layers))
+    b = dataclasses.replace(a, network=network)
+    assert stored.differences(a, b) == ["`network.layers[5].features`: 64 -> 32"]
+    shorter = dataclasses.replace(a.network, layers=a.network.layers[:-1])
+    [line] = stored.differences(a, dataclasses.replace(a, network=shorter))
+    assert line.startswith("`network.layers`: [{")

@@ -1,0 +1,137 @@
+"""The command line of `python -m train`: parsing, results, and one way to fail.
+
+Nothing here imports JAX before the command is known to be right, so that `--help` and
+mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from configs import registry, schema
+from configs.errors import InputError
+from configs.schema import Experiment
+from train import rundir
+from train.distributed import Distributed
+
+_DESCRIPTION = """Trains the network of a config on its data and evaluates it.
+
+Writes config.json and train/ (metrics.json, log.jsonl, checkpoint/, pictures) into the
+run directory. Every field of the experiment can be overridden; `python -m configs` lists
+the configs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What to train and where to write it."""
+
+    # Name of a config, or path of a .py file with get_config().
+    config: str = ""
+    # Run directory; without it runs/<name of the experiment>.
+    run: str | None = None
+    # Continue at the newest good checkpoint (with --run alone: with its own config).
+    resume: bool = False
+    # Replace the training run that is there.
+    overwrite: bool = False
+    # Shrink the experiment to seconds: few images, one epoch.
+    smoke: bool = False
+    # Print the metrics as one JSON document.
+    json: bool = False
+    distributed: Distributed = field(default_factory=Distributed)
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; gives back the exit status."""
+    return guarded(lambda: _train(sys.argv[1:] if arguments is None else arguments))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Runs a command; a user's mistake becomes one line on stderr and status 2."""
+    try:
+        return command()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """The command with its config read and every override applied and checked."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", default="")
+    first.add_argument("--run", default=None)
+    first.add_argument("--smoke", action="store_true")
+    first.add_argument("--help", "-h", action="store_true")
+    known, _ = first.parse_known_args([a for a in arguments])
+    experiment = _experiment(known)
+    if known.smoke:
+        experiment = schema.smoke(experiment)
+    return tyro.cli(
+        Command,
+        args=list(arguments),
+        prog="python -m train",
+        description=_DESCRIPTION,
+        default=Command(config=known.config, experiment=experiment),
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def _experiment(known: argparse.Namespace) -> Experiment:
+    if known.config:
+        return registry.load_experiment(known.config)
+    if known.help:
+        return registry.load_experiment("mnist_cnn")
+    if known.run and (Path(known.run) / "config.json").is_file():
+        return rundir.read_config(Path(known.run))
+    raise InputError(
+        f"`--config` (='') must name what to train: one of "
+        f"{', '.join(registry.experiment_names())}, or the path of a .py file; "
+        f"`python -m configs` describes them."
+    )
+
+
+def _train(arguments: Sequence[str]) -> int:
+    command = parse(arguments)
+    folder = Path(command.run or f"runs/{command.experiment.name}")
+    from train import stage
+    from train.interrupt import Interrupted
+    from train.session import DivergedError
+
+    try:
+        metrics = stage.run(
+            command.experiment,
+            folder,
+            resume=command.resume,
+            overwrite=command.overwrite,
+            distributed=command.distributed,
+        )
+    except DivergedError as error:
+        print(
+            f"error: {error}; the last good checkpoint is kept in {folder}/train/"
+            f"checkpoint. Train with a smaller --optimizer.learning-rate.",
+            file=sys.stderr,
+        )
+        return 1
+    except Interrupted as stop:
+        again = f"python -m train --run {folder} --resume"
+        print(f"{stop}; saved. Continue with `{again}`.", file=sys.stderr)
+        return 128 + stop.signum
+    if command.json:
+        print(json.dumps(metrics, sort_keys=True))
+    elif command.distributed.process == 0:
+        from train.summary import print_summary
+
+        print_summary(metrics, folder)
+    return 0

@@ -1,0 +1,265 @@
+"""What single neurons of a trained network look for.
+
+Three ways to ask: the test patches that excite a neuron most, the input that gradient
+ascent finds for it, and the edge filter that one would have set by hand.
+
+References:
+  Zeiler & Fergus, arXiv:1311.2901, section 4.1 (strongest patches).
+  Simonyan, Vedaldi & Zisserman, arXiv:1312.6034, section 2 (ascent on the input).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs.network import Conv, LayerInfo, Network, Pool
+
+Interval = tuple[int, int]
+
+# Bright right of dark, and bright below dark: what a lecturer sets by hand.
+EDGE_FILTERS = {
+    "vertical edge": np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32),
+    "horizontal edge": np.array([[-1, -2, -1], [0, 0, 0], [1, 2, 1]], np.float32),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """A neuron, or a channel of neurons that share their weights."""
+
+    layer: str
+    channel: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peaks:
+    """Strongest activation of every channel of one layer in every image."""
+
+    # (N, F) activations, and the index p * Q + q of their place (0 in a vector).
+    value: np.ndarray
+    place: np.ndarray
+    # (F,) variance over images and places.
+    variance: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ascent:
+    """How an input is searched: ascent on a / a_test - smooth * TV - calm * L2.
+
+    TV is the sum of absolute differences of neighbouring pixels, L2 that of squared
+    distances from `rest`, both with 255 as unit and divided by the geometric mean of the
+    pixels of the image and those that the neuron sees: divided by the former, small
+    fields stay noise, by the latter they fade away.
+    """
+
+    # Noise images tried; the ascent starts at the one that excites the neuron most.
+    starts: int = 16
+    # Updates, and the largest change of a pixel in the first one, gray levels.
+    steps: int = 250
+    rate: float = 25.0
+    # Weights of the two penalties.
+    smooth: float = 2.0
+    calm: float = 1.0
+    # Gray level that the image returns to where nothing pulls.
+    rest: float = 0.0
+    # Output neurons see the image shifted at random by up to this much, pixels.
+    jitter_px: int = 2
+
+
+def receptive_field(
+    network: Network, layer: str, place: Sequence[int]
+) -> tuple[slice, slice]:
+    """Rows and columns of the input on which the unit of `layer` at `place` depends.
+
+    Going back through a layer of kernel k, stride s and padding a before the data, the
+    units [lo, hi) see [lo*s - a, (hi - 1)*s - a + k), cut to the data. A window that
+    touches mean padding sees everything. With strides above the kernel it is the
+    smallest rectangle around the pixels. A neuron of a vector sees what all units of
+    the last image see.
+    """
+    infos = list(network.walk())
+    infos = infos[: [info.name for info in infos].index(layer) + 1]
+    field = tuple((i, i + 1) for i in place)
+    if len(infos[-1].output_shape) == 1:
+        infos = [info for info in infos if len(info.output_shape) == 3]
+        last = infos[-1].output_shape if infos else network.input_shape
+        field = (0, last[0]), (0, last[1])
+    for info in reversed(infos):
+        field = _seen(info, field)
+    rows, columns = field
+    return slice(*rows), slice(*columns)
+
+
+def _seen(info: LayerInfo, field: tuple[Interval, Interval]) -> tuple[Interval, Interval]:
+    spec = info.spec
+    size = info.input_shape[:2]
+    kernel = spec.kernel if isinstance(spec, Conv) else spec.window
+    pads = ((0, 0), (0, 0)) if isinstance(spec, Pool) else spec.pads(info.input_shape)
+    windows = [
+        (lo * s - before, (hi - 1) * s - before + k)
+        for (lo, hi), k, s, (before, _) in zip(
+            field, kernel, spec.stride, pads, strict=True
+        )
+    ]
+    inside = [(max(lo, 0), min(hi, n)) for (lo, hi), n in zip(windows, size, strict=True)]
+    if inside != windows and spec.padding == "mean":
+        return (0, size[0]), (0, size[1])
+    return tuple(inside)
+
+
+def rectified_correlation(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """max(0, sum_rsc kernel[r, s, c] * image[p+r, q+s, c]): (H, W, C) -> (P, Q)."""
+    windows = np.lib.stride_tricks.sliding_window_view(image, kernel.shape[:2], axis=(0, 1))
+    return np.maximum(np.einsum("pqcrs,rsc->pq", windows, kernel), 0)
+
+
+def peaks(model, images: np.ndarray, *, chunk: int = 100) -> dict[str, Peaks]:
+    """Peaks of every layer over `images` (N, ...), computed `chunk` images at a time."""
+    chunk = min(chunk, len(images))
+
+    @jax.jit
+    def measure(pixels):
+        found = {}
+        for name, y in model.outputs(pixels).items():
+            y = y.reshape(y.shape[0], -1, y.shape[-1])
+            moments = jnp.mean(y, axis=1), jnp.mean(jnp.square(y), axis=1)
+            found[name] = jnp.max(y, axis=1), jnp.argmax(y, axis=1), *moments
+        return found
+
+    parts = []
+    for start in range(0, len(images), chunk):
+        # The last piece reaches back to have the same shape: nothing compiles twice.
+        first = min(start, len(images) - chunk)
+        part = jax.tree.map(np.asarray, measure(images[first : first + chunk]))
+        parts.append(jax.tree.map(lambda a, skip=start - first: a[skip:], part))
+    joined = jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)
+    return {
+        name: Peaks(
+            value=value,
+            place=place,
+            variance=np.mean(square, 0, np.float64) - np.mean(mean, 0, np.float64) ** 2,
+        )
+        for name, (value, place, mean, square) in joined.items()
+    }
+
+
+def liveliest(layer: str, found: Peaks, count: int) -> list[Unit]:
+    """The `count` channels with the largest variance, in the order of their numbers."""
+    channels = np.argsort(-found.variance, kind="stable")[:count]
+    return [Unit(layer=layer, channel=int(channel)) for channel in sorted(channels)]
+
+
+def strongest_patches(
+    network: Network, unit: Unit, found: Peaks, images: np.ndarray, count: int
+) -> list[tuple[np.ndarray, float]]:
+    """The patches that excite `unit` most, at most one per image, with its activation.
+
+    A patch is what the neuron at that place can see, and no pixel more.
+    """
+    shape = {info.name: info.output_shape for info in network.walk()}[unit.layer]
+    values = found.value[:, unit.channel]
+    patches = []
+    for index in np.argsort(-values, kind="stable")[:count]:
+        place = np.unravel_index(found.place[index, unit.channel], shape[:-1] or (1,))
+        field = receptive_field(network, unit.layer, [int(i) for i in place])
+        patches.append((images[index][field], float(values[index])))
+    return patches
+
+
+def maximise(
+    model, units: Sequence[Unit], scales: np.ndarray, ascent: Ascent, *, key: jax.Array
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each unit an image that excites it, found by gradient ascent on the pixels.
+
+    A channel of a convolution is excited at the centre of its map. Every step moves the
+    pixel with the steepest slope by the rate, the others in proportion; the rate falls
+    linearly to 0, and the last quarter of the steps does without jitter.
+
+    Args:
+      scales: (U,) activation that counts as 1, such as the largest of any test image.
+
+    Returns:
+      Images (U, *input_shape) uint8 and the activation (U,) that each reaches.
+    """
+    start_key, step_key = jax.random.split(key)
+    read = jax.jit(_reader(model, units))
+    x = _best_noise(read, (len(units), *model.network.input_shape), ascent, start_key)
+    step = jax.jit(_step(model, units, scales, ascent))
+    # A Python loop: inside scan XLA's own convolution is slow on CPU.
+    for number, key in enumerate(jax.random.split(step_key, ascent.steps)):
+        x = step(x, key, jnp.float32(number))
+    images = np.asarray(jnp.round(x)).astype(np.uint8)
+    return images, np.asarray(read(images))
+
+
+def centre(network: Network, unit: Unit) -> tuple[int, ...]:
+    """Index of `unit` in the output of its layer, in the middle of the map."""
+    shape = {info.name: info.output_shape for info in network.walk()}[unit.layer]
+    return (*(n // 2 for n in shape[:-1]), unit.channel)
+
+
+def _reader(model, units: Sequence[Unit]):
+    """Function of U images: the activation of unit i in image i."""
+    indices = [(i, *centre(model.network, unit)) for i, unit in enumerate(units)]
+
+    def read(x):
+        outputs = model.outputs(x)
+        picked = zip(units, indices, strict=True)
+        return jnp.stack([outputs[unit.layer][index] for unit, index in picked])
+
+    return read
+
+
+def _best_noise(read, shape: tuple[int, ...], ascent: Ascent, key: jax.Array) -> jax.Array:
+    """For each unit the noise that excites it most: a silent ReLU has no slope to climb."""
+    x, best = jnp.zeros(shape), jnp.full(shape[0], -jnp.inf)
+    for start_key in jax.random.split(key, ascent.starts):
+        noise = jax.random.uniform(start_key, shape, maxval=255.0)
+        reached = read(noise)
+        x = jnp.where((reached > best).reshape(-1, 1, 1, 1), noise, x)
+        best = jnp.maximum(reached, best)
+    return x
+
+
+def _step(model, units: Sequence[Unit], scales: np.ndarray, ascent: Ascent):
+    read = _reader(model, units)
+    scales = jnp.asarray(np.where(scales > 0, scales, 1), jnp.float32)
+    pixels = jnp.array([_reference_pixels(model.network, unit) for unit in units])
+    # A shifted image would blur what a convolution sees at one place.
+    moves = jnp.array([len(centre(model.network, unit)) == 1 for unit in units])
+
+    def objective(x, shifts):
+        seen = jax.vmap(lambda image, shift: jnp.roll(image, shift, axis=(0, 1)))(x, shifts)
+        rough = ascent.smooth * _total_variation(x / 255.0)
+        far = ascent.calm * jnp.sum(jnp.square((x - ascent.rest) / 255.0), axis=(1, 2, 3))
+        return jnp.sum(read(seen) / scales - (rough + far) / pixels)
+
+    def step(x, key, number):
+        reach = jnp.where(moves & (number < 0.75 * ascent.steps), ascent.jitter_px, 0)
+        reach = reach.reshape(-1, 1)
+        shifts = jax.random.randint(key, (len(units), 2), -reach, reach + 1)
+        slope = jax.grad(objective)(x, shifts)
+        steepest = jnp.max(jnp.abs(slope), axis=(1, 2, 3), keepdims=True)
+        rate = ascent.rate * (1 - number / ascent.steps)
+        return jnp.clip(x + rate * slope / jnp.maximum(steepest, 1e-12), 0.0, 255.0)
+
+    return step
+
+
+def _reference_pixels(network: Network, unit: Unit) -> float:
+    fields = receptive_field(network, unit.layer, centre(network, unit)[:-1])
+    seen = math.prod(field.stop - field.start for field in fields)
+    return math.sqrt(seen * math.prod(network.input_shape[:2]))
+
+
+def _total_variation(x: jax.Array) -> jax.Array:
+    """Sum of absolute differences of neighbouring pixels, (B, H, W, C) -> (B,)."""
+    down = jnp.abs(x[:, 1:] - x[:, :-1])
+    right = jnp.abs(x[:, :, 1:] - x[:, :, :-1])
+    return jnp.sum(down, axis=(1, 2, 3)) + jnp.sum(right, axis=(1, 2, 3))

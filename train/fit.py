@@ -1,0 +1,111 @@
+"""An experiment and its data brought together: compiled functions and a first state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from configs.errors import InputError
+from configs.schema import Experiment
+from train import evaluate, loop, optimizer
+from train.dataset import Dataset
+from train.mesh import all_devices
+from train.model import build, float_operators
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Everything that stays the same while an experiment is trained."""
+
+    experiment: Experiment
+    dataset: Dataset
+    mesh: Mesh
+    # Structure of the model; with parameters it gives the model (`loop.merge`).
+    graph: nnx.GraphDef
+    # State before the first step, on the host.
+    initial: loop.State
+    # Key of all augmentation.
+    key: jax.Array
+    steps_per_epoch: int
+    learning_rate: Callable[[Any], Any]
+    run: Callable[..., loop.Piece]
+    predict: Callable[[Any, np.ndarray], np.ndarray]
+
+    @property
+    def steps(self) -> int:
+        return self.steps_per_epoch * self.experiment.train.epochs
+
+
+def prepare(
+    experiment: Experiment,
+    dataset: Dataset,
+    *,
+    penalty: Callable[[Any], jax.Array] | None = None,
+) -> Fit:
+    """Builds the model and its compiled functions for the devices there are.
+
+    Raises:
+      InputError: data, network, batch and devices do not fit together.
+    """
+    mesh = all_devices()
+    _check(experiment, dataset, mesh.size)
+    init_key, key = jax.random.split(jax.random.key(experiment.seed))
+    operators = float_operators(experiment.train.convolution, experiment.train.precision)
+    graph, params = loop.split(build(experiment.network, operators=operators, key=init_key))
+    steps_per_epoch = len(dataset.train.labels) // experiment.train.batch
+    steps = steps_per_epoch * experiment.train.epochs
+    tx = optimizer.make(experiment.optimizer, steps)
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer_state = tx.init(params)
+    state = loop.State(params, optimizer_state, np.int32(0))
+    return Fit(
+        experiment=experiment,
+        dataset=dataset,
+        mesh=mesh,
+        graph=graph,
+        initial=jax.tree.map(np.asarray, state),
+        key=key,
+        steps_per_epoch=steps_per_epoch,
+        learning_rate=optimizer.learning_rate(experiment.optimizer, steps),
+        run=loop.make_run(experiment, graph, tx, mesh, penalty=penalty),
+        predict=evaluate.make_predict(graph, mesh),
+    )
+
+
+def _check(experiment: Experiment, dataset: Dataset, devices: int) -> None:
+    batch, images = experiment.train.batch, len(dataset.train.labels)
+    if batch > images:
+        raise InputError(
+            f"`--train.batch` (={batch}) must be at most the number of training images "
+            f"of {dataset.name} ({images}); use a smaller one."
+        )
+    if batch % devices:
+        raise InputError(
+            f"`--train.batch` (={batch}) must be a multiple of the number of devices "
+            f"({devices}); use {max(batch // devices, 1) * devices}."
+        )
+    shape = tuple(dataset.train.images.shape[1:])
+    if shape != tuple(experiment.network.input_shape):
+        raise InputError(
+            f"`--network.input-shape` (={experiment.network.input_shape}) must be the "
+            f"shape of one image of {dataset.name}, {shape}; change one of the two."
+        )
+    outputs = experiment.network.output_shape[0]
+    wanted = len(dataset.classes) or dataset.train.labels.shape[-1]
+    if outputs != wanted:
+        last = len(experiment.network.layers) - 1
+        raise InputError(
+            f"`--network.layers.{last}.features` (={outputs}) must be the number of "
+            f"{'classes' if dataset.classes else 'targets'} of {dataset.name}, {wanted}."
+        )
+    if bool(dataset.classes) != (experiment.task == "classification"):
+        raise InputError(
+            f"`--task` (={experiment.task}) does not go with {dataset.name}, which has "
+            f"{'classes: use classification' if dataset.classes else 'targets: use regression'}."
+        )

@@ -1,0 +1,173 @@
+"""The training step and the compiled loop over many of them.
+
+One program runs any number of steps: a `while` whose body is a whole update. Its
+result depends on the state, the order of the images and the step numbers alone, not
+on where the host cuts the run into pieces, so a resumed run equals an uninterrupted one
+bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import shard_map
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from configs.schema import Experiment
+from train import augment, optimizer
+from train.mesh import AXIS
+from train.model import Model
+
+
+class State(NamedTuple):
+    """Everything that training changes."""
+
+    params: Any
+    optimizer: Any
+    # Updates made so far, int32.
+    step: jax.Array
+
+
+class Totals(NamedTuple):
+    """Sums over the steps of one piece: of the loss, and of correct answers (or of
+    squared errors, in regression)."""
+
+    loss: jax.Array
+    score: jax.Array
+
+
+class Piece(NamedTuple):
+    """What a run of steps gives back; `healthy` is false if the last step had a loss
+    or a gradient that is not finite (its update must not be kept)."""
+
+    state: State
+    totals: Totals
+    healthy: jax.Array
+
+
+def split(model: Model) -> tuple[nnx.GraphDef, Any]:
+    """The structure of a model, and its parameters as a plain tree of arrays."""
+    graph, state = nnx.split(model)
+    return graph, nnx.to_pure_dict(state)
+
+
+def merge(graph: nnx.GraphDef, params: Any) -> Model:
+    """The model with these parameters."""
+    return nnx.merge(graph, nnx.State(params))
+
+
+def batch_order(experiment: Experiment, images: int, epoch: int) -> np.ndarray:
+    """Which images the steps of an epoch see: int32 (steps, batch), each image at
+    most once; those that do not fill a batch wait for another epoch."""
+    steps = images // experiment.train.batch
+    shuffled = np.random.default_rng((experiment.seed, epoch)).permutation(images)
+    used = shuffled[: steps * experiment.train.batch].astype(np.int32)
+    return used.reshape(steps, experiment.train.batch)
+
+
+def piece_size(share: int, largest: int) -> int:
+    """The largest divisor of a device's `share` of the batch that is not above `largest`.
+
+    >>> piece_size(128, 32), piece_size(100, 32), piece_size(64, 0)
+    (32, 25, 64)
+    """
+    if largest <= 0 or largest >= share:
+        return share
+    return next(n for n in range(largest, 0, -1) if share % n == 0)
+
+
+def make_loss(experiment: Experiment, graph: nnx.GraphDef) -> Callable:
+    """loss(params, pixels, labels) -> (mean loss, summed score)."""
+    smoothing = experiment.optimizer.label_smoothing
+
+    def classify(params, pixels, labels):
+        logits = merge(graph, params)(pixels)
+        correct = jnp.sum(jnp.argmax(logits, -1) == labels).astype(jnp.float32)
+        return optimizer.cross_entropy(logits, labels, smoothing), correct
+
+    def regress(params, pixels, labels):
+        error = merge(graph, params)(pixels) - labels
+        return jnp.mean(error**2), jnp.sum(jnp.mean(error**2, -1))
+
+    return classify if experiment.task == "classification" else regress
+
+
+def make_run(
+    experiment: Experiment,
+    graph: nnx.GraphDef,
+    tx: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    penalty: Callable[[Any], jax.Array] | None = None,
+) -> Callable:
+    """The compiled loop.
+
+    run(state, images, labels, order, key, first, count) makes `count` updates with the
+    batches `order[first:first + count]` and returns a `Piece`. State, images and labels
+    are replicated, a batch is split over the mesh. `penalty(params)` is added to the
+    loss of every batch.
+    """
+    share = experiment.train.batch // mesh.size
+    pieces = share // piece_size(share, experiment.train.microbatch)
+    value_and_grad = jax.value_and_grad(make_loss(experiment, graph), has_aux=True)
+
+    def gradient(params, images, labels, chosen, drawn):
+        """Mean loss, summed score and mean gradient of this device's share."""
+
+        def add(total, piece):
+            index, changes = piece
+            pixels = augment.apply(experiment.augment, images[index], changes)
+            (loss, score), grads = value_and_grad(params, pixels, labels[index])
+            return jax.tree.map(jnp.add, total, (loss / pieces, score, grads)), None
+
+        cut = lambda x: x.reshape(pieces, -1, *x.shape[1:])
+        zero = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, params))
+        (loss, score, grads), _ = jax.lax.scan(add, zero, (cut(chosen), cut(drawn)))
+        return loss, score, jax.tree.map(lambda g: g / pieces, grads)
+
+    def update(state, images, labels, chosen, key):
+        # Drawn for the whole batch on every device, so that an image's change does
+        # not depend on how many devices there are.
+        whole = augment.draw(
+            experiment.augment,
+            experiment.train.batch,
+            key=jax.random.fold_in(key, state.step),
+        )
+        drawn = jax.lax.dynamic_slice_in_dim(whole, jax.lax.axis_index(AXIS) * share, share)
+        loss, score, grads = gradient(state.params, images, labels, chosen, drawn)
+        loss, grads = jax.lax.pmean((loss, grads), AXIS)
+        score = jax.lax.psum(score, AXIS)
+        if penalty is not None:
+            extra, extra_grads = jax.value_and_grad(penalty)(state.params)
+            loss, grads = loss + extra, jax.tree.map(jnp.add, grads, extra_grads)
+        healthy = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(grads))
+        params, opt_state = optimizer.update(tx, grads, state.optimizer, state.params)
+        return State(params, opt_state, state.step + 1), Totals(loss, score), healthy
+
+    def run(state, images, labels, order, key, first, count):
+        def go_on(carry):
+            done, piece = carry
+            return (done < count) & piece.healthy
+
+        def body(carry):
+            done, piece = carry
+            chosen = jax.lax.dynamic_index_in_dim(order, first + done, keepdims=False)
+            state, totals, healthy = update(piece.state, images, labels, chosen, key)
+            totals = jax.tree.map(jnp.add, piece.totals, totals)
+            return done + 1, Piece(state, totals, healthy)
+
+        nothing = Totals(jnp.float32(0), jnp.float32(0))
+        start = (jnp.int32(0), Piece(state, nothing, jnp.bool(True)))
+        return jax.lax.while_loop(go_on, body, start)[1]
+
+    specs = (P(), P(), P(), P(None, AXIS), P(), P(), P())
+    sharded = partial(shard_map, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)
+    return jax.jit(sharded(run))

@@ -1,0 +1,156 @@
+"""The Flax network that a spec describes.
+
+Everything a later stage may want to change about a layer is injected, nothing is
+patched: how products are computed and what happens to every layer's output (`Operators`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial, reduce
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from configs.network import Conv, Dense, GlobalPool, LayerInfo, Network, Pool
+from train.products import Product, batch_fastest, conv_in, dot_in, shifted_views
+
+# The network's first act on a pixel p in 0..255; there is no other normalisation.
+PIXEL_SCALE = 2.0**-8
+
+_ACTIVATIONS = {
+    "identity": lambda x: x,
+    "relu": jax.nn.relu,
+    "softplus": jax.nn.softplus,
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operators:
+    """What is injected into a model; each takes the name of a layer.
+
+    `conv(layer)` and `dot(layer)` return what Flax accepts as `conv_general_dilated=`
+    and `dot_general=`. `activation_quantizer(layer, y)` sees every layer's output,
+    pooling included, the scaled pixels as "input" and a padded input as
+    "<layer>.padding". Each may return or be an `nnx.Module` (then its parameters train).
+    """
+
+    conv: Callable[[str], Product]
+    dot: Callable[[str], Product]
+    activation_quantizer: Callable[[str, jax.Array], jax.Array] = lambda layer, y: y
+
+
+def float_operators(convolution: str = "auto", precision: str = "float32") -> Operators:
+    """Operators of the float network: no quantisation."""
+    return Operators(
+        conv=lambda layer: conv_in(convolution, precision),
+        dot=lambda layer: dot_in(precision),
+    )
+
+
+def pad(x: jax.Array, spec: Conv) -> jax.Array:
+    """What stands outside the image (B, H, W, C), as `spec.padding` says."""
+    widths = ((0, 0), *spec.pads(x.shape[1:]), (0, 0))
+    if spec.padding == "mean":
+        mean = jnp.mean(x, axis=(1, 2), keepdims=True)
+        inside = jnp.pad(jnp.ones((1, *x.shape[1:3], 1), bool), widths)
+        return jnp.where(inside, jnp.pad(x, widths), mean)
+    return jnp.pad(x, widths, mode={"zero": "constant", "edge": "edge"}[spec.padding])
+
+
+def pool(x: jax.Array, spec: Pool) -> jax.Array:
+    """Largest or mean value of each window of (B, H, W, C)."""
+    views = shifted_views(batch_fastest(x), spec.window, spec.stride)
+    if spec.kind == "max":
+        return batch_fastest(reduce(jnp.maximum, views))
+    return batch_fastest(reduce(jnp.add, views) / (spec.window[0] * spec.window[1]))
+
+
+def global_pool(x: jax.Array, spec: GlobalPool) -> jax.Array:
+    """Largest or mean value of each channel: (B, H, W, C) -> (B, C)."""
+    return (jnp.max if spec.kind == "max" else jnp.mean)(x, axis=(1, 2))
+
+
+class Model(nnx.Module):
+    """A network spec as a Flax module: pixels (B, *input_shape) in 0..255 -> (B, F).
+
+    Parameters live in `layers[name].kernel` and `layers[name].bias`.
+    """
+
+    def __init__(self, network: Network, *, operators: Operators, rngs: nnx.Rngs):
+        self.network = network
+        self.activation_quantizer = operators.activation_quantizer
+        self.layers = nnx.Dict(
+            {
+                info.name: _weighted(info, operators, rngs)
+                for info in network.walk()
+                if info.weights
+            }
+        )
+
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        return list(self.outputs(pixels).values())[-1]
+
+    def outputs(self, pixels: jax.Array) -> dict[str, jax.Array]:
+        """Output of every layer by name, in order, after its activation."""
+        quantize = self.activation_quantizer
+        x = quantize("input", pixels.astype(jnp.float32) * PIXEL_SCALE)
+        outputs = {}
+        for info in self.network.walk():
+            x = outputs[info.name] = quantize(info.name, self._apply(info, x))
+        return outputs
+
+    def kernel(self, name: str) -> jax.Array:
+        """Weights of a layer: (R, S, C, F) of a convolution, (inputs, F) of a Dense."""
+        return self.layers[name].kernel[...]
+
+    def _apply(self, info: LayerInfo, x: jax.Array) -> jax.Array:
+        spec = info.spec
+        if isinstance(spec, Conv) and spec.padding != "valid":
+            x = self.activation_quantizer(f"{info.name}.padding", pad(x, spec))
+        if isinstance(spec, Conv | Dense):
+            return _ACTIVATIONS[spec.activation](self.layers[info.name](x))
+        if isinstance(spec, Pool):
+            return pool(x, spec)
+        if isinstance(spec, GlobalPool):
+            return global_pool(x, spec)
+        return x.reshape(x.shape[0], -1)
+
+
+def _weighted(info: LayerInfo, operators: Operators, rngs: nnx.Rngs) -> nnx.Module:
+    """A Flax layer, He-initialised for ReLU and Glorot otherwise, biases 0."""
+    spec = info.spec
+    init = (
+        nnx.initializers.he_normal
+        if spec.activation == "relu"
+        else nnx.initializers.glorot_normal
+    )
+    inputs = info.input_shape[-1]
+    if isinstance(spec, Dense):
+        return nnx.Linear(
+            inputs,
+            spec.features,
+            kernel_init=init(),
+            rngs=rngs,
+            dot_general=operators.dot(info.name),
+        )
+    return nnx.Conv(
+        inputs,
+        spec.features,
+        spec.kernel,
+        spec.stride,
+        padding="VALID",
+        kernel_init=init(),
+        rngs=rngs,
+        conv_general_dilated=operators.conv(info.name),
+    )
+
+
+def build(network: Network, *, operators: Operators | None = None, key: jax.Array) -> Model:
+    """A freshly initialised model of `network`."""
+    make = partial(Model, network, operators=operators or float_operators())
+    return make(rngs=nnx.Rngs(params=key))

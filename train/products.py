@@ -1,0 +1,118 @@
+"""How the multiplications of a layer are computed: the functions injected into Flax.
+
+Two convolutions with one meaning. `lax` is XLA's own, the one for accelerators. `im2col`
+copies every patch into a column and makes one matrix product of it:
+
+    y[f, (p, q, b)] = sum_k w[k, f] * patches[k, (p, q, b)],   k = (r, s, c)
+
+On CPU it is the fast one inside `scan` and `while`, where XLA runs `lax.conv` on one
+thread without blocking. What matters there is the order in memory: with the batch as
+the fastest axis every copy, pooling and sum runs over long contiguous rows whatever the
+number of channels. Arrays keep their (B, H, W, C) meaning; only the layout is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
+
+Product = Callable[..., jax.Array]
+
+# Axes of (B, H, W, C) from slowest to fastest: channels, rows, columns, batch.
+_BATCH_FASTEST = Layout(major_to_minor=(3, 1, 2, 0))
+
+
+def on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def batch_fastest(x: jax.Array) -> jax.Array:
+    """The same (B, H, W, C) array, on CPU laid out with the batch contiguous."""
+    if not on_cpu() or not isinstance(x, jax.core.Tracer):
+        return x
+    return with_layout_constraint(x, _BATCH_FASTEST)
+
+
+def shifted_views(x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int]):
+    """For each kernel position (r, s), rows first: the (B, P, Q, C) inputs it meets."""
+    (height, width), (down, right) = kernel, stride
+    p = (x.shape[1] - height) // down + 1
+    q = (x.shape[2] - width) // right + 1
+    for r in range(height):
+        for s in range(width):
+            yield x[
+                :, r : r + (p - 1) * down + 1 : down, s : s + (q - 1) * right + 1 : right
+            ]
+
+
+def conv_im2col(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: tuple[int, int],
+    padding: object,
+    *,
+    dot: Product = jax.lax.dot_general,
+    feature_group_count: int = 1,
+    **_: object,
+) -> jax.Array:
+    """Convolution (B, H, W, C) * (R, S, C, F) -> (B, P, Q, F) as one matrix product.
+
+    Takes what Flax hands to `conv_general_dilated`; the input is padded already.
+
+    Raises:
+      ValueError: for padding other than VALID or grouped channels.
+    """
+    if padding != "VALID" or feature_group_count != 1:
+        raise ValueError(
+            f"`padding` (={padding!r}) must be 'VALID' and `feature_group_count` "
+            f"(={feature_group_count}) 1; pad the input before, or use 'lax'."
+        )
+    r, s, c, f = rhs.shape
+    views = shifted_views(batch_fastest(lhs), (r, s), tuple(window_strides))
+    patches = jnp.stack([view.transpose(3, 1, 2, 0) for view in views])
+    _, _, p, q, b = patches.shape
+    y = dot(
+        rhs.reshape(r * s * c, f),
+        patches.reshape(r * s * c, p * q * b),
+        (((0,), (0,)), ((), ())),
+    )
+    return batch_fastest(y.reshape(f, p, q, b).transpose(3, 1, 2, 0))
+
+
+def dot_in(precision: Literal["float32", "bfloat16"]) -> Product:
+    """`lax.dot_general` that multiplies in `precision` and sums in float32."""
+
+    def dot(lhs, rhs, dimension_numbers, **_: object) -> jax.Array:
+        dtype = jnp.dtype(precision)
+        return jax.lax.dot_general(
+            lhs.astype(dtype),
+            rhs.astype(dtype),
+            dimension_numbers,
+            preferred_element_type=jnp.float32,
+        )
+
+    return dot
+
+
+def conv_in(
+    convolution: Literal["auto", "im2col", "lax"],
+    precision: Literal["float32", "bfloat16"],
+) -> Product:
+    """The convolution for this device, multiplying in `precision`."""
+    if convolution == "im2col" or (convolution == "auto" and on_cpu()):
+        dot = dot_in(precision)
+        return lambda *args, **keywords: conv_im2col(*args, dot=dot, **keywords)
+
+    def conv(lhs, rhs, *args: object, **keywords: object) -> jax.Array:
+        # Operands of one format: the transposed convolution refuses mixed ones.
+        dtype = jnp.dtype(precision)
+        y = jax.lax.conv_general_dilated(
+            lhs.astype(dtype), rhs.astype(dtype), *args, **keywords
+        )
+        return y.astype(jnp.float32)
+
+    return conv

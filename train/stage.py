@@ -1,0 +1,236 @@
+"""The training stage: from an experiment to `runs/<name>/train/`, and back again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from configs import stored
+from configs.errors import InputError
+from configs.schema import Experiment
+from train import checkpoint, data, loop, mesh, rundir
+from train.dataset import Dataset
+from train.distributed import Distributed
+from train.evaluate import scores
+from train.fit import Fit, prepare
+from train.model import Model, build
+from train.pictures import write_pictures
+from train.progress import Display
+from train.session import Outcome, Session, kept_parameters
+from train.widths import write_fits
+
+# Packages whose version can change a result.
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+class Trained(NamedTuple):
+    """A finished training run, as the next stage reads it."""
+
+    experiment: Experiment
+    model: Model
+    metrics: dict
+
+
+def run(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    distributed: Distributed | None = None,
+    display: Display | None = None,
+) -> dict:
+    """Trains an experiment into the run directory `folder`; returns its metrics.
+
+    Raises:
+      InputError: the data, the experiment and the folder do not go together.
+      DivergedError, Interrupted: as `Session.finish`.
+    """
+    display = display or Display()
+    stage = folder / "train"
+    _refuse_existing(stage, resume, overwrite)
+    mesh.start(distributed or Distributed(), experiment.train.cpu_devices)
+    dataset = data.load(experiment.data)
+    if dataset.note:
+        display.say(dataset.note)
+    fit = prepare(experiment, dataset)
+    writer = jax.process_index() == 0
+    with rundir.lock(stage) if writer else contextlib.nullcontext():
+        if overwrite and writer:
+            rundir.clear(stage)
+        session = Session(
+            fit,
+            folder=stage / "checkpoint",
+            display=display,
+            identity=_identity(fit),
+        )
+        if resume:
+            _continue(session, folder, display)
+        if writer:
+            rundir.write_json(folder / "config.json", stored.to_dict(experiment))
+        outcome = session.finish()
+        metrics = _metrics(fit, outcome)
+        if writer:
+            _write(stage, fit, outcome, metrics, display)
+    return metrics
+
+
+def load(folder: Path) -> Trained:
+    """A finished run, verified: what the next stage starts from.
+
+    Raises:
+      InputError: there is no finished run, or its files do not belong together.
+    """
+    experiment = rundir.read_config(folder)
+    metrics = rundir.read_json(folder / "train" / "metrics.json")
+    if metrics.get("config_sha256") != stored.sha256(decisive(experiment)):
+        raise InputError(
+            f"`{folder}/config.json` is not the one this run was trained with; restore "
+            f"it, or train again with --overwrite."
+        )
+    graph, like = loop.split(build(experiment.network, key=jax.random.key(0)))
+    saved, complaints = checkpoint.restore(folder / "train" / "checkpoint")
+    try:
+        params = kept_parameters(saved, like) if saved else None
+    except checkpoint.DamagedError as damage:
+        params = complaints.append(str(damage))
+    if (
+        params is None
+        or checkpoint.parameters_sha256(params) != metrics["parameters_sha256"]
+    ):
+        raise InputError(
+            f"`{folder}/train/checkpoint` does not hold the parameters of this run "
+            f"({'; '.join(complaints) or 'their SHA-256 differs'}); train again with "
+            f"--overwrite."
+        )
+    return Trained(experiment, loop.merge(graph, params), metrics)
+
+
+def decisive(experiment: Experiment) -> Experiment:
+    """The experiment without the settings that cannot change its result."""
+    train = dataclasses.replace(experiment.train, checkpoint_every_s=0.0, checkpoints=2)
+    where = dataclasses.replace(experiment.data, dir=None, path=None, source="auto")
+    return dataclasses.replace(experiment, train=train, data=where)
+
+
+def _identity(fit: Fit) -> dict:
+    """What a checkpoint must share with the run that continues it."""
+    return {
+        "config_sha256": stored.sha256(decisive(fit.experiment)),
+        "dataset_sha256": fit.dataset.sha256,
+        "devices": fit.mesh.size,
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **versions}
+
+
+def _refuse_existing(stage: Path, resume: bool, overwrite: bool) -> None:
+    if resume and overwrite:
+        raise InputError("`--resume` and `--overwrite` exclude each other; give one.")
+    started = (stage / "metrics.json").exists() or checkpoint.steps(stage / "checkpoint")
+    if started and not (resume or overwrite):
+        raise InputError(
+            f"`--run` (={stage.parent}) already holds a training run; continue it with "
+            f"--resume, replace it with --overwrite, or choose another --run."
+        )
+
+
+def _continue(session: Session, folder: Path, display: Display) -> None:
+    """Puts the session where the newest good checkpoint left off.
+
+    Raises:
+      InputError: the checkpoint was made with other settings or other data.
+    """
+    saved, complaints = checkpoint.restore(folder / "train" / "checkpoint")
+    for complaint in complaints:
+        display.say(f"warning: {complaint}")
+    if saved is None:
+        display.say("No checkpoint to resume from: starting at step 0.")
+        return
+    mine, theirs = session.identity, saved.meta["identity"]
+    if mine["config_sha256"] != theirs["config_sha256"]:
+        before = decisive(rundir.read_config(folder))
+        changes = stored.differences(before, decisive(session.fit.experiment))
+        raise InputError(
+            f"`--resume` needs the settings the run began with; changed: "
+            f"{', '.join(changes) or 'config.json itself'}. Give the old ones, or "
+            f"--overwrite."
+        )
+    if mine["dataset_sha256"] != theirs["dataset_sha256"]:
+        raise InputError(
+            f"`--resume` needs the data the run began with; {session.fit.dataset.name} "
+            f"now has SHA-256 {mine['dataset_sha256'][:12]}, then "
+            f"{theirs['dataset_sha256'][:12]}. Restore it, or give --overwrite."
+        )
+    for what in ("devices", "versions"):
+        if mine[what] != theirs[what]:
+            display.say(
+                f"warning: {what} were {theirs[what]} and are {mine[what]} now; the "
+                f"result will not be bit-identical to an uninterrupted run."
+            )
+    session.restore(saved)
+    display.say(f"Resuming after step {saved.step} of {session.fit.steps}.")
+
+
+def _metrics(fit: Fit, outcome: Outcome) -> dict:
+    experiment, dataset, host = fit.experiment, fit.dataset, outcome.host
+    found = scores(outcome.outputs, dataset.test.labels, experiment.task)
+    return {
+        "name": experiment.name,
+        "task": experiment.task,
+        "test_accuracy": found.get("accuracy"),
+        **({"test_mse": found["mse"]} if "mse" in found else {"test_loss": found["loss"]}),
+        "dataset": _dataset(dataset),
+        "config_sha256": stored.sha256(decisive(experiment)),
+        "epochs": len(host.log),
+        "best_epoch": host.best_epoch or None,
+        "wall_s": round(host.wall_s, 3),
+        "images_per_s": round(outcome.images_per_s, 1),
+        "parameters": experiment.network.parameters,
+        "parameters_sha256": checkpoint.parameters_sha256(outcome.params),
+        "macs": experiment.network.macs,
+        "seed": experiment.seed,
+        "devices": [str(device) for device in jax.devices()],
+        "versions": _versions(),
+    }
+
+
+def _dataset(dataset: Dataset) -> dict:
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "train": len(dataset.train),
+        "validation": len(dataset.validation) if dataset.validation else 0,
+        "test": len(dataset.test),
+        "sha256": dataset.sha256,
+    }
+
+
+def _write(
+    stage: Path, fit: Fit, outcome: Outcome, metrics: dict, display: Display
+) -> None:
+    rundir.write_lines(stage / "log.jsonl", outcome.host.log)
+    display.say("Drawing pictures.")
+    with rundir.writing(stage):
+        write_pictures(
+            stage,
+            model=loop.merge(fit.graph, outcome.params),
+            experiment=fit.experiment,
+            dataset=fit.dataset,
+            log=outcome.host.log,
+            predictions=outcome.outputs,
+            key=jax.random.key(fit.experiment.seed),
+        )
+        if fit.experiment.widths:
+            write_fits(stage, fit.experiment, fit.dataset, display)
+    rundir.write_json(stage / "metrics.json", metrics)
