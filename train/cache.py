@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 # Part of the file name: entries of another layout are not looked at.
 _FORMAT = "v1"
-_DIGEST = 64
+_SEAL = 65
 
 
 def directory() -> Path:
@@ -59,8 +59,8 @@ def _read(path: Path, key: str) -> Examples | None:
     except OSError as error:
         _log.warning("cache entry %s cannot be read (%s); decoding again", path, error)
         return None
-    digest, payload = data[:_DIGEST], data[_DIGEST + 1 :]
-    if hashlib.sha256(payload).hexdigest().encode() != digest:
+    payload = data[_SEAL:]
+    if data[:_SEAL] != _seal(payload):
         _log.info("cache entry %s is damaged; decoding again", path)
         return None
     with np.load(io.BytesIO(payload), allow_pickle=False) as stored:
@@ -72,6 +72,10 @@ def _read(path: Path, key: str) -> Examples | None:
             for name in ("train", "test")
         )
         return Examples(train=train, test=test, classes=tuple(map(str, stored["classes"])))
+
+
+def _seal(payload: memoryview) -> bytes:
+    return hashlib.sha256(payload).hexdigest().encode() + b"\n"
 
 
 def _write(path: Path, key: str, made: Examples) -> None:
@@ -87,7 +91,7 @@ def _write(path: Path, key: str, made: Examples) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with open(handle, "wb") as file:
-            file.write(hashlib.sha256(payload).hexdigest().encode() + b"\n")
+            file.write(_seal(payload))
             file.write(payload)
         os.replace(temporary, path)
     except OSError as error:

@@ -35,8 +35,9 @@ from train.dataset import Examples, Split, Unavailable, checked
 _log = logging.getLogger(__name__)
 
 # TFDS's downloader tries for 204 s without a network, so it is asked only when the host
-# has answered within this time.
-_PROBE_S = 4.0
+# has answered within this time; the second one includes looking up its name.
+_ANSWER_S = 4.0
+_PROBE_S = 5.0
 _CIFAR_SHAPE = (3, 32, 32)
 _CIFAR_CLASSES = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
 _FASHION_CLASSES = (
@@ -244,7 +245,7 @@ def _probe(address: str, checksum: Checksum) -> None:
 
     def ask() -> None:
         try:
-            with urllib.request.urlopen(address, timeout=_PROBE_S) as response:
+            with urllib.request.urlopen(address, timeout=_ANSWER_S) as response:
                 length = response.headers.get("Content-Length")
                 answers.append(("", int(length or checksum.size_bytes)))
         except urllib.error.HTTPError as error:
@@ -252,15 +253,16 @@ def _probe(address: str, checksum: Checksum) -> None:
             answers.append((f"answers {error.code} {error.reason}", 0))
         except (OSError, ValueError, http.client.HTTPException) as error:
             cause = getattr(error, "reason", error)
-            answers.append((f"does not answer ({getattr(cause, 'strerror', cause)})", 0))
+            cause = getattr(cause, "strerror", None) or cause
+            answers.append((f"does not answer ({cause})", 0))
 
     # A thread, because looking up a name has no time limit of its own.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(_PROBE_S + 1)
+    asking.join(_PROBE_S)
     trouble, length = answers[0] if answers else (f"is silent for {_PROBE_S:.0f} s", 0)
     if trouble:
-        host = urllib.parse.urlsplit(address).netloc
+        host = urllib.parse.urlsplit(address).hostname
         raise Unavailable(f"the download host {host} {trouble}", _AGAIN)
     if length != checksum.size_bytes:
         raise _wrong(address, f"{length} bytes, not {checksum.size_bytes}")

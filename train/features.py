@@ -61,7 +61,7 @@ class Ascent:
     # Noise images tried; the ascent starts at the one that excites the neuron most.
     starts: int = 16
     # Updates, and the largest change of a pixel in the first one, gray levels.
-    steps: int = 250
+    steps: int = 200
     rate: float = 25.0
     # Weights of the two penalties.
     smooth: float = 2.0
@@ -120,8 +120,11 @@ def rectified_correlation(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def peaks(model, images: np.ndarray, *, chunk: int = 100) -> dict[str, Peaks]:
-    """Peaks of every layer over `images` (N, ...), computed `chunk` images at a time."""
-    chunk = min(chunk, len(images))
+    """Peaks of every layer over `images` (N, ...), computed `chunk` images at a time.
+
+    Networks with large maps take fewer at a time: about 200 MB of activations.
+    """
+    chunk = max(1, min(chunk, len(images), 50_000_000 // model.network.activations))
 
     @jax.jit
     def measure(pixels):
@@ -194,8 +197,8 @@ def maximise(
     # A Python loop: inside scan XLA's own convolution is slow on CPU.
     for number, key in enumerate(jax.random.split(step_key, ascent.steps)):
         x = step(x, key, jnp.float32(number))
-    images = np.asarray(jnp.round(x)).astype(np.uint8)
-    return images, np.asarray(read(images))
+    x = jnp.round(x)
+    return np.asarray(x).astype(np.uint8), np.asarray(read(x))
 
 
 def centre(network: Network, unit: Unit) -> tuple[int, ...]:

@@ -6,7 +6,7 @@
     DIR/<class>/*.png            also .jpg .jpeg .bmp .gif .pgm
 
 Where no test images are given, one image in five of each class is drawn for the test.
-Gray images (mode L) have one channel, all others become RGB. Classes are numbered in the
+Gray images (mode L, GIF excepted) have one channel, all others become RGB. Classes are numbered in the
 order of their names.
 """
 
@@ -245,7 +245,8 @@ def _pixels(path: Path, origin: str) -> np.ndarray:
             with Image.open(path, formats=_FORMATS) as image:
                 if image.mode.startswith(_DEEP_MODES):
                     raise ValueError(f"mode {image.mode} has more than 8 bits a channel")
-                if image.mode == "L":
+                # Pillow calls a GIF gray or a palette as its colours happen to lie.
+                if image.mode == "L" and image.format != "GIF":
                     return np.asarray(image)[..., None]
                 # Pillow warns if a palette with transparency becomes RGB at once.
                 direct = image.convert("RGBA") if image.mode == "P" else image

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from train.plots import BLUE, GRAY, INK, ORANGE, canvas, dress
+from train.plots import BLUE, GRAY, INK, ORANGE, canvas, dress, log_scale
 
 
 def fit_figure(
@@ -25,7 +25,7 @@ def fit_figure(
     """
     text = f"Mean squared error on the test points: {mse:.3g}. "
     if target.ndim == 1:
-        note = "The thick gray line is the function that the network should give."
+        note = "The thick gray line is the function to fit."
         figure, _ = canvas(7.5, 4.2, f"{name}: target and fit", text + note)
         axes = figure.add_subplot()
         _lines(axes, grid, target, fit)
@@ -60,33 +60,39 @@ def widths_figure(
       fits: each with `width`, `test_mse` and `outputs` of the shape of `target`.
     """
     fits = sorted(fits, key=lambda fit: fit["width"])
-    columns = min(len(fits), 4)
-    rows = -(-len(fits) // columns)
-    side = 2.3 if target.ndim == 2 else 1.9
+    panels = [(_neurons(fit["width"]), fit["outputs"]) for fit in fits]
+    if target.ndim == 2:
+        panels.insert(0, ("target", target))
+    columns = (
+        min((4, 3), key=lambda n: (-len(panels) % n, -n))
+        if len(panels) > 4
+        else len(panels)
+    )
+    rows = -(-len(panels) // columns)
+    left_in = max(2.3 * columns, 4.6)
     figure, _ = canvas(
-        2.5 * columns + 4.2,
-        max(side * rows + 0.4, 3.4),
+        left_in + 4.2,
+        max(2.1 * rows + 0.3, 3.4),
         f"{name}: how wide must the network be?",
         "The same network with more and more neurons in its hidden layers"
-        + (", fitted to the gray line." if target.ndim == 1 else ", and its target."),
+        + (", fitted to the gray line." if target.ndim == 1 else ", beside its target."),
     )
-    left, right = figure.subfigures(1, 2, width_ratios=[2.5 * columns, 4.0])
-    left.set_facecolor("none")
-    right.set_facecolor("none")
-    if target.ndim == 2:
-        fits_drawn = [{"width": None, "outputs": target}, *fits]
-        columns, rows = min(len(fits_drawn), 4), -(-len(fits_drawn) // 4)
-    else:
-        fits_drawn = fits
-    for index, fit in enumerate(fits_drawn):
+    left, right = figure.subfigures(1, 2, width_ratios=[left_in, 4.2])
+    for index, (title, outputs) in enumerate(panels):
         axes = left.add_subplot(rows, columns, index + 1)
         if target.ndim == 1:
-            _lines(axes, grid, target, fit["outputs"])
+            _lines(axes, grid, target, outputs)
+            dress(axes, title)
         else:
-            limits = {"vmin": float(target.min()), "vmax": float(target.max())}
-            _surface(axes, fit["outputs"], limits | {"cmap": "viridis"})
-        dress(axes, "target" if fit["width"] is None else _neurons(fit["width"]))
-        axes.label_outer()
+            scale = {"vmin": float(target.min()), "vmax": float(target.max())}
+            _surface(axes, outputs, scale | {"cmap": "viridis"})
+            axes.set_title(title, loc="left", size=10, color=INK)
+        if index % columns:
+            axes.set_ylabel("")
+            axes.tick_params(labelleft=False)
+        if index + columns < len(panels):
+            axes.set_xlabel("")
+            axes.tick_params(labelbottom=False)
     _errors(right.add_subplot(), fits)
     return figure
 
@@ -97,11 +103,12 @@ def _neurons(width: int) -> str:
 
 def _errors(axes: Axes, fits: Sequence[dict]) -> None:
     widths = [fit["width"] for fit in fits]
-    axes.loglog(widths, [fit["test_mse"] for fit in fits], "o-", color=BLUE, ms=5)
+    axes.plot(widths, [fit["test_mse"] for fit in fits], "o-", color=BLUE, ms=5)
+    axes.set_xscale("log")
+    log_scale(axes)
     axes.xaxis.set_major_locator(FixedLocator(widths))
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("neurons in each hidden layer")
     axes.set_ylabel("mean squared error, test points")
     dress(axes, "Error against width")
@@ -110,6 +117,8 @@ def _errors(axes: Axes, fits: Sequence[dict]) -> None:
 def _lines(axes: Axes, x: np.ndarray, target: np.ndarray, fit: np.ndarray) -> None:
     axes.plot(x, target, color=GRAY, lw=3.5, alpha=0.45, label="target")
     axes.plot(x, fit, color=ORANGE, lw=1.5, label="network")
+    margin = 0.2 * float(np.ptp(target))
+    axes.set_ylim(target.min() - margin, target.max() + margin)
     axes.set_xlim(0, 1)
     axes.set_xlabel("x")
     axes.set_ylabel("y")

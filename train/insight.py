@@ -34,7 +34,7 @@ def filters(model, sample: np.ndarray, *, name: str) -> Figure | None:
     conv = next((info for info in infos if isinstance(info.spec, Conv)), None)
     if conv:
         return _conv_filters(conv, np.asarray(model.kernel(conv.name)), sample, name)
-    if infos[0].kind != "Flatten" or not isinstance(infos[1].spec, Dense):
+    if [info.kind for info in infos[:2]] != ["Flatten", "Dense"]:
         return None
     kernel = np.asarray(model.kernel(infos[1].name))[:, :_FILTERS]
     shape = model.network.input_shape
@@ -146,7 +146,7 @@ def feature_maps(model, sample: np.ndarray, *, name: str, classes: Sequence[str]
 def _scores(y: np.ndarray, classes: Sequence[str]) -> np.ndarray | None:
     if len(y) > 12:
         return None
-    return np.array([[f"{short(c, 6)}: {v:.1f}" for c, v in zip(classes, y, strict=True)]])
+    return np.array([[f"{short(c, 9)}: {v:.1f}" for c, v in zip(classes, y, strict=True)]])
 
 
 def _size(shape: Sequence[int]) -> str:
@@ -197,7 +197,7 @@ def strongest(
         title=f"{name}: what excites single neurons most",
         note=f"The {_PATCHES} patches of {looked} (one of each image at most) with the "
         "largest activation, cut to what the neuron can see; below, the activations. "
-        "Channels are those with the largest variance.",
+        "Of hidden layers those neurons are shown whose activation varies most.",
         columns=_UNITS,
         width_in=8.5,
     )

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from configs.network import Conv, Dense, GlobalPool, LayerInfo, Network, Pool
-from train.products import Product, batch_fastest, conv_in, dot_in, shifted_views
+from train.products import Product, batch_fastest, conv_in, dot_in, shifted
 
 # The network's first act on a pixel p in 0..255; there is no other normalisation.
 PIXEL_SCALE = 2.0**-8
@@ -63,11 +63,14 @@ def pad(x: jax.Array, spec: Conv) -> jax.Array:
 
 
 def pool(x: jax.Array, spec: Pool) -> jax.Array:
-    """Largest or mean value of each window of (B, H, W, C)."""
-    views = shifted_views(batch_fastest(x), spec.window, spec.stride)
-    if spec.kind == "max":
-        return batch_fastest(reduce(jnp.maximum, views))
-    return batch_fastest(reduce(jnp.add, views) / (spec.window[0] * spec.window[1]))
+    """Largest or mean value of each window of (B, H, W, C); rows first, then columns."""
+    combine = jnp.maximum if spec.kind == "max" else jnp.add
+    x = batch_fastest(x)
+    for axis, size, step in zip((1, 2), spec.window, spec.stride, strict=True):
+        x = reduce(combine, shifted(x, axis, size, step))
+    if spec.kind == "mean":
+        x = x / (spec.window[0] * spec.window[1])
+    return batch_fastest(x)
 
 
 def global_pool(x: jax.Array, spec: GlobalPool) -> jax.Array:

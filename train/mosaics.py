@@ -76,6 +76,8 @@ def tiled(images: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
     A patch cut by the border of its image is smaller; pale colour fills its cell.
     """
+    zoom = max(1, 24 // max(max(image.shape[:2]) for image in images))
+    images = [image.repeat(zoom, axis=0).repeat(zoom, axis=1) for image in images]
     height = max(image.shape[0] for image in images)
     width = max(image.shape[1] for image in images)
     line = max(1, round(max(height, width) / 14))
@@ -146,7 +148,7 @@ def _parts_in(line: Row, cell_in: float) -> tuple[float, float, float]:
     panels = [panel for panel in line.panels if panel]
     below = 0.19 if any(panel.note for panel in panels) else 0.05
     above = 0.19 if any(panel.title for panel in panels) else 0.05
-    return below, 0.3 if line.strip else cell_in - _GAP_IN, above
+    return below, 0.36 if line.strip else cell_in - _GAP_IN, above
 
 
 def _height_in(line: Row, cell_in: float) -> float:
@@ -164,7 +166,5 @@ def _show(axes: Axes, panel: Panel, aspect: str) -> None:
         return
     for (row, column), value in np.ndenumerate(panel.numbers):
         dark = panel.image[row, column].mean() < 0.45
-        axes.text(
-            column, row, str(value), ha="center", va="center", size=8,
-            color="white" if dark else INK,
-        )  # fmt: skip
+        style = {"size": 8 if aspect == "equal" else 7, "color": "white" if dark else INK}
+        axes.text(column, row, plain(str(value)), ha="center", va="center", **style)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from configs.schema import Optimizer
@@ -49,7 +48,8 @@ def update(tx: optax.GradientTransformation, grads, state, params):
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
     """Mean of -sum_c t_c log softmax(logits)_c, t = (1 - a) onehot + a / classes."""
-    classes = logits.shape[-1]
-    targets = jax.nn.one_hot(labels, classes, dtype=jnp.float32)
-    targets = (1 - smoothing) * targets + smoothing / classes
-    return optax.losses.softmax_cross_entropy(logits, targets).mean()
+    hard = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    if not smoothing:
+        return hard
+    uniform = -jax.nn.log_softmax(logits).mean()
+    return (1 - smoothing) * hard + smoothing * uniform

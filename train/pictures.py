@@ -22,9 +22,13 @@ from train.insight import feature_maps, filters, maximised, picked_units, strong
 from train.mosaics import Panel, Row, message_figure, panel_figure, picture
 from train.plots import confusion, learning_curves, save, short
 
+Figures = Iterator[tuple[str, Figure]]
+
 # Test images that pictures of activations look at, and mistakes that are shown.
 _LOOKED_AT = 2000
 _MISTAKES = 60
+# Multiplications that one such picture may cost; larger networks are looked at less.
+_MACS = 10**12
 
 
 def write_pictures(
@@ -102,20 +106,15 @@ def mistakes(predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
     return order, confidence[order]
 
 
-Figures = Iterator[tuple[str, Figure]]
-
-
-def _held_out(dataset: Dataset) -> str:
-    return "validation" if dataset.validation is not None else "test"
+def _curves(name: str, dataset: Dataset, log: Sequence[dict]) -> Figures:
+    held_out = "test" if dataset.validation is None else "validation"
+    if log:
+        yield "learning_curves", learning_curves(log, name=name, held_out=held_out)
 
 
 def _regression(model, experiment, dataset, log, predictions, key) -> Figures:
     name = experiment.name
-    if log:
-        yield (
-            "learning_curves",
-            learning_curves(log, name=name, held_out=_held_out(dataset)),
-        )
+    yield from _curves(name, dataset, log)
     if experiment.data.name not in FUNCTIONS:
         return
     axis, points = grid(experiment.data.name)
@@ -130,18 +129,22 @@ def _regression(model, experiment, dataset, log, predictions, key) -> Figures:
 def _classification(model, experiment, dataset, log, predictions, key) -> Figures:
     name, labels = experiment.name, dataset.test.labels
     classes = [str(label) for label in dataset.classes]
+    # Outputs beyond the classes of the set have only their numbers.
+    classes += map(str, range(len(classes), predictions.shape[1]))
     predicted = predictions.argmax(axis=-1)
-    if log:
-        yield (
-            "learning_curves",
-            learning_curves(log, name=name, held_out=_held_out(dataset)),
-        )
+    yield from _curves(name, dataset, log)
     counts = confusion_counts(labels, predicted, len(classes))
     yield "confusion", confusion(counts, name=name, classes=classes)
     if len(experiment.network.input_shape) != 3:
         return
-    yield "mistakes", _mistakes_figure(name, dataset, predictions)
-    images = dataset.test.images[:_LOOKED_AT]
+    yield "mistakes", _mistakes_figure(name, dataset, predictions, classes)
+    yield from _inside(model, dataset, predicted, key, name, classes)
+
+
+def _inside(model, dataset, predicted, key, name, classes) -> Figures:
+    """What an image network looks for, layer by layer."""
+    network, labels = model.network, dataset.test.labels
+    images = dataset.test.images[: _affordable(_LOOKED_AT, 100, network.macs)]
     right = np.flatnonzero(predicted[: len(images)] == labels[: len(images)])
     sample = images[right[0] if len(right) else 0]
     drawn = filters(model, sample, name=name)
@@ -149,27 +152,27 @@ def _classification(model, experiment, dataset, log, predictions, key) -> Figure
         yield "filters", drawn
     yield "feature_maps", feature_maps(model, sample, name=name, classes=classes)
     found = peaks(model, images)
-    units = picked_units(experiment.network, found)
-    looked = (
-        f"the first {len(images):,} test images"
-        if len(images) < len(labels)
-        else (f"all {len(images):,} test images")
-    )
-    context = {"name": name, "classes": classes, "looked": looked}
-    yield (
-        "strongest_patches",
-        strongest(experiment.network, units, found, images, **context),
-    )
+    units = picked_units(network, found)
+    some = "first " if len(images) < len(labels) else ""
+    context = {
+        "name": name,
+        "classes": classes,
+        "looked": f"the {some}{len(images):,} test images",
+    }
+    yield "strongest_patches", strongest(network, units, found, images, **context)
     best = np.array([found[unit.layer].value[:, unit.channel].max() for unit in units])
-    ascent = Ascent(rest=float(np.median(images)))
+    steps = _affordable(Ascent.steps, 30, 3 * len(units) * network.macs)
+    ascent = Ascent(steps=steps, rest=float(np.median(images)))
     searched = maximise(model, units, best, ascent, key=key)
-    yield (
-        "maximised",
-        maximised(experiment.network, units, searched, best, ascent, **context),
-    )
+    yield "maximised", maximised(network, units, searched, best, ascent, **context)
 
 
-def _mistakes_figure(name: str, dataset: Dataset, predictions: np.ndarray) -> Figure:
+def _affordable(most: int, fewest: int, macs: int) -> int:
+    """How often work of `macs` multiplications fits into about half a minute of CPU."""
+    return max(fewest, min(most, _MACS // macs))
+
+
+def _mistakes_figure(name, dataset, predictions, classes) -> Figure:
     test = dataset.test
     wrong, confidence = mistakes(predictions, test.labels)
     title = f"{name}: mistakes, most confident first"
@@ -177,22 +180,17 @@ def _mistakes_figure(name: str, dataset: Dataset, predictions: np.ndarray) -> Fi
         text = f"All {len(test.labels):,} test images are right."
         return message_figure(title=title, note=text, message="No mistakes")
     predicted = predictions.argmax(axis=-1)
-    names = [short(label, 9) for label in dataset.classes]
-    panels = [
-        Panel(
-            image=picture(test.images[index]),
-            title=f"{names[test.labels[index]]} → {names[predicted[index]]}",
-            note=f"{chance:.0%}",
-        )
-        for index, chance in zip(wrong[:_MISTAKES], confidence, strict=False)
-    ]
-    shown = (
-        f"the first {len(panels)} of {len(wrong):,}"
-        if len(wrong) > len(panels)
-        else (f"all {len(wrong):,}")
-    )
+    names = [short(label, 8) for label in classes]
+    panels = []
+    for index, chance in zip(wrong[:_MISTAKES], confidence, strict=False):
+        true, taken = names[test.labels[index]], names[predicted[index]]
+        texts = {"title": f"{true} → {taken}", "note": f"{chance:.0%}"}
+        if max(map(len, names)) > 3:
+            texts = {"title": true, "note": f"→ {taken} {chance:.0%}"}
+        panels.append(Panel(image=picture(test.images[index]), **texts))
+    some = "all" if len(panels) == len(wrong) else f"the first {len(panels)} of"
     note = (
-        f"Test images taken for a wrong class, {shown}: true class → predicted class, and "
-        "below it the probability that the network gives to its wrong answer."
+        f"Test images taken for a wrong class, {some} {len(wrong):,}: true class → "
+        "predicted class, and the probability that the network gives to its wrong answer."
     )
     return panel_figure([Row(label="", panels=panels)], title=title, note=note, columns=10)

@@ -73,7 +73,7 @@ def plain(text: str) -> str:
 
 def short(name: object, width: int = 12) -> str:
     text = str(name)
-    return plain(text if len(text) <= width else text[: width - 1] + "…")
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def learning_curves(log: Sequence[dict], *, name: str, held_out: str) -> Figure:
@@ -83,11 +83,12 @@ def learning_curves(log: Sequence[dict], *, name: str, held_out: str) -> Figure:
     panels = ["loss", "accuracy"] if "accuracy" in scores else scores or ["loss"]
     last = log[-1]
     figure, _ = canvas(
-        4.8 * len(panels) + 0.4,
+        10.0 if len(panels) > 1 else 7.0,
         3.6,
         f"{name}: learning curves",
-        f"{last['epoch']} epochs, {last['step']:,} steps. Training values are averages over "
-        f"an epoch, of augmented examples if any; {held_out} examples are never trained on.",
+        f"{last['epoch']} epochs, {last['step']:,} steps. Training values are averages "
+        "over an epoch, of augmented examples if any; nothing is ever trained on the "
+        f"{held_out} examples.",
     )
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
@@ -106,13 +107,10 @@ def learning_curves(log: Sequence[dict], *, name: str, held_out: str) -> Figure:
 
 def _dress_curve(axes: Axes, panel: str, last: dict) -> None:
     if panel == "accuracy":
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         value = f"{last['eval_accuracy']:.2%}"
     else:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
+        log_scale(axes)
         value = f"{last[f'eval_{panel}']:.3g}"
     label = {"loss": "cross-entropy loss, nats", "mse": "mean squared error"}
     dress(
@@ -120,7 +118,7 @@ def _dress_curve(axes: Axes, panel: str, last: dict) -> None:
     )
     axes.set_ylabel(label.get(panel, "accuracy"))
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.legend(frameon=False, fontsize=9)
 
 
@@ -130,8 +128,20 @@ def _learning_rate(axes: Axes, epochs: Sequence[int], log: Sequence[dict]) -> No
     rates.set_ylabel("learning rate (dotted)", color=GRAY, size=8)
     rates.tick_params(labelsize=7, colors=GRAY)
     rates.set_ylim(bottom=0)
-    rates.yaxis.set_major_locator(MaxNLocator(4))
+    rates.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     rates.spines[:].set_visible(False)
+
+
+def log_scale(axes: Axes) -> None:
+    """Values upwards by powers of ten, unless they lie within a factor of four."""
+    values = np.concatenate([line.get_ydata() for line in axes.lines])
+    low, high = values.min(), values.max()
+    if low <= 0 or high < 4 * low:
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def dress(axes: Axes, title: str) -> None:
@@ -159,7 +169,7 @@ def confusion(counts: np.ndarray, *, name: str, classes: Sequence[str]) -> Figur
     colours = _tinted(errors / max(errors.max(), 1))
     colours[np.eye(n, dtype=bool)] = to_rgb(PALE)
     axes.imshow(colours)
-    names = [short(label) for label in classes]
+    names = [plain(short(label)) for label in classes]
     size, turn = (9, 0) if max(map(len, names)) <= 3 else (8, 45)
     size = min(size, 160 / n)
     anchor = {

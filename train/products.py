@@ -13,7 +13,7 @@ number of channels. Arrays keep their (B, H, W, C) meaning; only the layout is a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import jax
@@ -37,16 +37,12 @@ def batch_fastest(x: jax.Array) -> jax.Array:
     return with_layout_constraint(x, _BATCH_FASTEST)
 
 
-def shifted_views(x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int]):
-    """For each kernel position (r, s), rows first: the (B, P, Q, C) inputs it meets."""
-    (height, width), (down, right) = kernel, stride
-    p = (x.shape[1] - height) // down + 1
-    q = (x.shape[2] - width) // right + 1
-    for r in range(height):
-        for s in range(width):
-            yield x[
-                :, r : r + (p - 1) * down + 1 : down, s : s + (q - 1) * right + 1 : right
-            ]
+def shifted(x: jax.Array, axis: int, size: int, step: int) -> Iterator[jax.Array]:
+    """For each of the `size` positions of a window along `axis`, what it meets there."""
+    windows = (x.shape[axis] - size) // step + 1
+    for first in range(size):
+        stop = first + (windows - 1) * step + 1
+        yield jax.lax.slice_in_dim(x, first, stop, step, axis)
 
 
 def conv_im2col(
@@ -72,8 +68,10 @@ def conv_im2col(
             f"(={feature_group_count}) 1; pad the input before, or use 'lax'."
         )
     r, s, c, f = rhs.shape
-    views = shifted_views(batch_fastest(lhs), (r, s), tuple(window_strides))
-    patches = jnp.stack([view.transpose(3, 1, 2, 0) for view in views])
+    down, right = window_strides
+    x_CHWB = batch_fastest(lhs).transpose(3, 1, 2, 0)
+    rows = shifted(x_CHWB, 1, r, down)
+    patches = jnp.stack([view for row in rows for view in shifted(row, 2, s, right)])
     _, _, p, q, b = patches.shape
     y = dot(
         rhs.reshape(r * s * c, f),

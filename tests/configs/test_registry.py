@@ -217,9 +217,10 @@ def test_neighbours_of_the_same_name_do_not_collide(write):
         assert registry.load_experiment(write(text, f"{folder}/mine.py")).seed == seed
 
 
-def test_a_neighbour_does_not_hide_the_standard_library(write):
-    write("raise ValueError('the wrong random')", "random.py")
-    assert registry.load(write("import random\nrandom.random()\n" + OK))
+def test_a_neighbour_does_not_hide_the_standard_library(write, monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    write("raise ValueError('the wrong colorsys')", "colorsys.py")
+    assert registry.load(write("import colorsys\ncolorsys.ONE_THIRD\n" + OK))
 
 
 def test_a_file_may_define_dataclasses(write):
