@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 # Part of the file name: entries of another layout are not looked at.
 _FORMAT = "v1"
 _SEAL = 65
+# Keeping an entry takes its size in memory once more.
+_LARGEST_BYTES = 2**31
 
 
 def directory() -> Path:
@@ -83,6 +85,9 @@ def _write(path: Path, key: str, made: Examples) -> None:
     for name, split in (("train", made.train), ("test", made.test)):
         arrays[f"{name}.images"] = split.images
         arrays[f"{name}.labels"] = split.labels
+    if sum(array.nbytes for array in arrays.values()) > _LARGEST_BYTES:
+        _log.info("%s is too large to be kept", path.name)
+        return
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     payload = buffer.getbuffer()

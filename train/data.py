@@ -61,13 +61,19 @@ def load(data: Data) -> Dataset:
         examples, source, note = functions.examples(data.name), "function", ""
     else:
         examples, source, note = _image_set(data)
-    name = data.name if data.path is None else Path(data.path).stem
+    name = data.name
+    if data.path is not None:
+        name = Path(data.path).expanduser().resolve().name.removesuffix(".npz")
     return finished(examples, data, name=name, source=source, note=note)
 
 
 def _image_set(data: Data) -> tuple[Examples, str, str]:
     """Examples, the source that had them, and what to tell the user."""
-    readers = {"tfds": _prepared, "download": _downloaded, "embedded": _embedded}
+    readers = {
+        "tfds": _prepared,
+        "download": lambda data: download.read(data.name),
+        "embedded": _embedded,
+    }
     if data.source != "auto":
         return readers[data.source](data), data.source, ""
     if data.name != "mnist":
@@ -96,10 +102,6 @@ def _note(source: str, reasons: list[str]) -> str:
     if source == "download" and os.environ.get("TFDS_DATA_DIR"):
         return f"This set was downloaded, because {reasons[0]}."
     return ""
-
-
-def _downloaded(data: Data) -> Examples:
-    return download.read(data.name)
 
 
 def _embedded(data: Data) -> Examples:
@@ -139,10 +141,8 @@ def _prepared(data: Data) -> Examples:
     origin = f"{data.name} in {origin}"
     try:
         info = json.loads((found / "dataset_info.json").read_text())
-        formats = {
-            info.get("fileFormat", "tfrecord"),
-            *info.get("alternativeFileFormats", ()),
-        }
+        formats = [info.get("fileFormat", "tfrecord")]
+        formats += info.get("alternativeFileFormats", [])
         listing = sorted(
             (file.name, file.stat().st_size, file.stat().st_mtime_ns)
             for file in found.iterdir()
@@ -151,7 +151,7 @@ def _prepared(data: Data) -> Examples:
         raise _damaged(origin, error) from None
     if "array_record" not in formats:
         raise Unavailable(
-            f"{origin} is stored as {', '.join(sorted(formats))}, which only "
+            f"{origin} is stored as {', '.join(map(str, formats))}, which only "
             f"TensorFlow can read",
             f"install tensorflow-cpu and run tfds convert_format --out_file_format="
             f"array_record --dataset_version_dir={found}",

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import http.client
 import logging
+import math
 import os
 import tarfile
 import tempfile
@@ -90,16 +91,14 @@ def _cifar_splits(paths: list[Path]) -> tuple[Split, Split]:
             f"{', '.join(missing)} is missing; fetch it again."
         )
     batches = [found[name] for name in wanted]
-    train = Split(
-        images=np.concatenate([batch.images for batch in batches[:5]]),
-        labels=np.concatenate([batch.labels for batch in batches[:5]]),
-    )
-    return train, batches[5]
+    images = np.concatenate([batch.images for batch in batches[:5]])
+    labels = np.concatenate([batch.labels for batch in batches[:5]])
+    return Split(images=images, labels=labels), batches[5]
 
 
 def _cifar_batch(data: bytes, name: str) -> Split:
     """Records of one label and 3 planes (red, green, blue) of 32 x 32."""
-    record = 1 + int(np.prod(_CIFAR_SHAPE))
+    record = 1 + math.prod(_CIFAR_SHAPE)
     if not data or len(data) % record:
         raise InputError(
             f"`{name}` must hold records of {record} bytes, but has {len(data)} bytes; "

@@ -16,7 +16,7 @@ from train.dataset import SEED, Examples, Split, balanced_order
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A smooth function of `dims` variables in [0, 1); calling it maps [N, dims] to [N, 1]."""
+    """A smooth function of variables in [0, 1); a call maps [N, dims] to [N, 1]."""
 
     name: str
     formula: str

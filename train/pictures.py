@@ -180,7 +180,7 @@ def _mistakes_figure(name, dataset, predictions, classes) -> Figure:
         text = f"All {len(test.labels):,} test images are right."
         return message_figure(title=title, note=text, message="No mistakes")
     predicted = predictions.argmax(axis=-1)
-    names = [short(label, 8) for label in classes]
+    names = [short(label, 7) for label in classes]
     panels = []
     for index, chance in zip(wrong[:_MISTAKES], confidence, strict=False):
         true, taken = names[test.labels[index]], names[predicted[index]]

@@ -110,6 +110,16 @@ def test_a_write_that_fails_leaves_nothing_behind(
     assert "no space left" in caplog.text
 
 
+def test_what_is_too_large_is_not_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(cache, "_LARGEST_BYTES", 100)
+    assert len(cache.examples("set", "key", made).train) == 3
+    assert not folder.exists()
+    assert "is too large to be kept" in caplog.text
+
+
 def test_what_cannot_be_built_is_not_kept(folder: Path) -> None:
     with pytest.raises(AssertionError, match="was not used"):
         cache.examples("set", "key", never)

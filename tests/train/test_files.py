@@ -178,10 +178,10 @@ def test_a_damaged_npz_is_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[200] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match="whole .npz file.*Bad CRC-32"):
+    with pytest.raises(InputError, match=r"whole \.npz file.*Bad CRC-32"):
         files.read(str(path))
     path.write_bytes(data[:300])
-    with pytest.raises(InputError, match="whole .npz file.*not a zip file"):
+    with pytest.raises(InputError, match=r"whole \.npz file.*not a zip file"):
         files.read(str(path))
 
 

@@ -1,0 +1,52 @@
+# make demo      install, train mnist_cnn on the embedded digits, show what came out
+#                (FULL=1: the full MNIST, prepared or downloaded)
+# make test      install the test extra, run the whole suite (ARGS="-k loop" for a part)
+# make figures   the long figures that the README quotes
+# make bench     speed against PyTorch
+# make lint      ruff
+#
+# PYTHON=/path/to/python3.12 picks the interpreter; the environment is rebuilt for it.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test figures bench lint clean FORCE
+
+demo: $(VENV)/.installed
+	$(RUN) -m train --config mnist_cnn --run runs/demo --overwrite \
+	  --data.source $(if $(FULL),auto,embedded)
+
+test: $(VENV)/.installed-test
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+figures: $(VENV)/.installed
+	$(RUN) -m benchmarks.figures $(ARGS)
+
+bench: $(VENV)/.installed-bench
+	$(RUN) -m benchmarks.train_speed $(ARGS)
+
+lint: $(VENV)/.installed-test
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.interpreter
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml $(VENV)/.interpreter
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@ $(VENV)/.installed
+
+# Rebuilds the environment if it is of another interpreter than PYTHON.
+$(VENV)/.interpreter: FORCE
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"'
+	@wanted="$$($(PYTHON) -c 'import sys; print(sys.version, sys.base_prefix)')"; \
+	if [ "$$wanted" != "$$(cat $@ 2>/dev/null)" ]; then \
+	  echo "Creating $(VENV) with $$($(PYTHON) --version)"; \
+	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && echo "$$wanted" > $@; \
+	fi
+FORCE:
