@@ -8,10 +8,13 @@ all of it, and a checkpoint that fails is named and the one before it is taken.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,8 +138,9 @@ def parameters_sha256(params: Any) -> str:
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
-    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as orbax:
-        orbax.save((folder / "state").absolute(), checkpoint.arrays)
+    with _tensorstore_errors():
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as orbax:
+            orbax.save((folder / "state").absolute(), checkpoint.arrays)
     digest = {
         "format": _FORMAT,
         "step": checkpoint.step,
@@ -148,6 +152,18 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     rundir.write_bytes(folder / "digest.json", _canonical(digest))
     for directory, _, _ in os.walk(folder):
         _sync(Path(directory))
+
+
+@contextlib.contextmanager
+def _tensorstore_errors() -> Iterator[None]:
+    """Tensorstore reports what the operating system said in the text of other errors."""
+    try:
+        yield
+    except Exception as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 def _read_digest(path: Path) -> dict:

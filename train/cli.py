@@ -69,7 +69,9 @@ def guarded(command: Callable[[], int]) -> int:
 
 def parse(arguments: Sequence[str]) -> Command:
     """The command with its config read and every override applied and checked."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = argparse.ArgumentParser(
+        prog="python -m train", add_help=False, allow_abbrev=False
+    )
     first.add_argument("--config", default="")
     first.add_argument("--run", default=None)
     first.add_argument("--smoke", action="store_true")

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 _EMBEDDED_FILE = "data/data/mnist_5k.csv.gz"
 _EMBEDDED = 5_000
 _EMBEDDED_TEST = 1_000
-_CHUNK = 1_000
 _CHANNEL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _WAY_OUT = (
@@ -277,8 +276,8 @@ def _split(
     shape = features[image].shape
     images = np.empty((len(source), *shape), np.uint8)
     labels = np.empty(len(source), np.int64)
-    for start in range(0, len(source), _CHUNK):
-        rows = range(start, min(start + _CHUNK, len(source)))
+    for start in range(0, len(source), 1_000):
+        rows = range(start, min(start + 1_000, len(source)))
         for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
             pixels = record[image]
             if encoded:

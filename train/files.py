@@ -179,7 +179,7 @@ def _from_folder(root: Path, origin: str) -> Examples:
 
 
 def _visible(folder: Path) -> list[Path]:
-    found = (path for path in folder.iterdir() if True)
+    found = (path for path in folder.iterdir() if not path.name.startswith("."))
     return sorted(found, key=lambda path: path.name)
 
 

@@ -148,7 +148,7 @@ def make_run(
         if penalty is not None:
             extra, extra_grads = jax.value_and_grad(penalty)(state.params)
             loss, grads = loss + extra, jax.tree.map(jnp.add, grads, extra_grads)
-        healthy = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(grads))
+        healthy = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
         params, opt_state = optimizer.update(tx, grads, state.optimizer, state.params)
         return State(params, opt_state, state.step + 1), Totals(loss, score), healthy
 

@@ -385,6 +385,12 @@ def test_a_path_as_name_is_sent_to_data_path(name: str) -> None:
         data.load(Data(name=name))
 
 
+def test_dots_as_name_do_not_leave_the_folder(root: Path) -> None:
+    prepare(root, "insects", {"train": encoded(records(2)), "test": encoded(records(2))})
+    for name in (".", "..", str(root / "insects")):
+        assert "must be the name of a set, not a path" in refusal(root, name)
+
+
 def test_own_files_and_functions_are_loaded(tmp_path: Path) -> None:
     images = RNG.integers(0, 256, (20, 4, 4), dtype=np.uint8)
     np.savez(tmp_path / "own.npz", images=images, labels=np.arange(20) % 2)

@@ -194,7 +194,7 @@ def test_strongest_patches_are_those_of_a_search_by_hand(model, images, found, l
 
 UNITS = [
     Unit(layer="conv1", channel=0),
-    Unit(layer="conv2", channel=1),
+    Unit(layer="conv2", channel=0),
     Unit(layer="dense1", channel=0),
     Unit(layer="dense1", channel=1),
 ]
