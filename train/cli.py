@@ -130,9 +130,11 @@ def _train(arguments: Sequence[str]) -> int:
         again = f"python -m train --run {folder} --resume"
         print(f"{stop}; saved. Continue with `{again}`.", file=sys.stderr)
         return 128 + stop.signum
+    if command.distributed.process:
+        return 0
     if command.json:
         print(json.dumps(metrics, sort_keys=True))
-    elif command.distributed.process == 0:
+    else:
         from train.summary import print_summary
 
         print_summary(metrics, folder)

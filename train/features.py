@@ -191,13 +191,20 @@ def maximise(
     Returns:
       Images (U, *input_shape) uint8 and the activation (U,) that each reaches.
     """
-    start_key, step_key = jax.random.split(key)
+    start_key, shift_key = jax.random.split(key)
     read = jax.jit(_reader(model, units))
     x = _best_noise(read, (len(units), *model.network.input_shape), ascent, start_key)
     step = jax.jit(_step(model, units, scales, ascent))
+    reach = ascent.jitter_px
+    shifts = np.array(jax.random.randint(shift_key, (ascent.steps, 2), -reach, reach + 1))
+    shifts[ascent.steps * 3 // 4 :] = 0
+    # A shifted image would blur what a convolution sees at one place.
+    moves = np.array([len(centre(model.network, unit)) == 1 for unit in units])
     # A Python loop: inside scan XLA's own convolution is slow on CPU.
-    for number in range(ascent.steps):
-        x = step(x, step_key, np.int32(number))
+    for number, shift in enumerate(shifts):
+        x[moves] = np.roll(x[moves], shift, axis=(1, 2))
+        x = np.array(step(x, np.float32(ascent.rate * (1 - number / ascent.steps))))
+        x[moves] = np.roll(x[moves], -shift, axis=(1, 2))
     images = np.rint(x)
     return images.astype(np.uint8), np.asarray(read(images))
 
@@ -238,26 +245,19 @@ def _best_noise(read, shape: tuple[int, ...], ascent: Ascent, key: jax.Array) ->
 
 
 def _step(model, units: Sequence[Unit], scales: np.ndarray, ascent: Ascent):
+    """Function of U images and a rate: the images after one update."""
     read = _reader(model, units)
     scales = jnp.asarray(np.where(scales > 0, scales, 1), jnp.float32)
     pixels = jnp.array([_reference_pixels(model.network, unit) for unit in units])
-    # A shifted image would blur what a convolution sees at one place.
-    moves = jnp.array([len(centre(model.network, unit)) == 1 for unit in units])
 
-    def objective(x, shifts):
-        seen = jax.vmap(lambda image, shift: jnp.roll(image, shift, axis=(0, 1)))(x, shifts)
+    def objective(x):
         rough = ascent.smooth * _total_variation(x / 255.0)
         far = ascent.calm * jnp.sum(jnp.square((x - ascent.rest) / 255.0), axis=(1, 2, 3))
-        return jnp.sum(read(seen) / scales - (rough + far) / pixels)
+        return jnp.sum(read(x) / scales - (rough + far) / pixels)
 
-    def step(x, key, number):
-        key, number = jax.random.fold_in(key, number), number.astype(jnp.float32)
-        reach = jnp.where(moves & (number < 0.75 * ascent.steps), ascent.jitter_px, 0)
-        reach = reach.reshape(-1, 1)
-        shifts = jax.random.randint(key, (len(units), 2), -reach, reach + 1)
-        slope = jax.grad(objective)(x, shifts)
+    def step(x, rate):
+        slope = jax.grad(objective)(x)
         steepest = jnp.max(jnp.abs(slope), axis=(1, 2, 3), keepdims=True)
-        rate = ascent.rate * (1 - number / ascent.steps)
         return jnp.clip(x + rate * slope / jnp.maximum(steepest, 1e-12), 0.0, 255.0)
 
     return step
