@@ -53,7 +53,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> None:
     temporary = folder / f".{final.name}.tmp"
     with rundir.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        for unfinished in folder.glob(".*.tmp"):
+            shutil.rmtree(unfinished)
         temporary.mkdir()
         try:
             _write(temporary, checkpoint)

@@ -46,7 +46,7 @@ WRITES = [
     ("checkpoint", "_write", 1, "before"),
     ("checkpoint", "_write", 2, "after"),
     ("checkpoint.rundir", "write_bytes", 3, "before"),
-    ("checkpoint.rundir", "write_bytes", 1, "after"),
+    ("checkpoint.rundir", "write_bytes", 2, "after"),
     ("checkpoint", "_array_hashes", 2, "before"),
     ("checkpoint.ocp.StandardCheckpointer", "save", 1, "after"),
     ("checkpoint.ocp.StandardCheckpointer", "save", 3, "before"),
