@@ -139,9 +139,9 @@ def parameters_sha256(params: Any) -> str:
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
-    with _tensorstore_errors():
-        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as orbax:
-            orbax.save((folder / "state").absolute(), checkpoint.arrays)
+    alone = ocp.StandardCheckpointer(multiprocessing_options=_alone())
+    with _tensorstore_errors(), alone as orbax:
+        orbax.save((folder / "state").absolute(), checkpoint.arrays)
     digest = {
         "format": _FORMAT,
         "step": checkpoint.step,

@@ -7,10 +7,12 @@ mistakes are answered at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -104,21 +106,50 @@ def _experiment(known: argparse.Namespace) -> Experiment:
     )
 
 
+@contextlib.contextmanager
+def _stdout_kept_clean() -> Iterator[None]:
+    """Sends to stderr what libraries below Python print, so that stdout holds results."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def _train(arguments: Sequence[str]) -> int:
     command = parse(arguments)
+    status = _run(command)
+    if command.distributed.coordinator:
+        # At a normal exit JAX waits for the other processes, and aborts if they are gone.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _run(command: Command) -> int:
     folder = Path(command.run or f"runs/{command.experiment.name}")
     from train import stage
     from train.interrupt import Interrupted
+    from train.mesh import LostProcessError, lost_processes
     from train.session import DivergedError
 
     try:
-        metrics = stage.run(
-            command.experiment,
-            folder,
-            resume=command.resume,
-            overwrite=command.overwrite,
-            distributed=command.distributed,
-        )
+        with _stdout_kept_clean(), lost_processes(command.distributed):
+            metrics = stage.run(
+                command.experiment,
+                folder,
+                resume=command.resume,
+                overwrite=command.overwrite,
+                distributed=command.distributed,
+            )
+    except LostProcessError as error:
+        print(f"error: {error}. Start all processes again with --resume.", file=sys.stderr)
+        return 1
     except DivergedError as error:
         print(
             f"error: {error}; the last good checkpoint is kept in {folder}/train/"

@@ -20,6 +20,8 @@ class Distributed:
     process: int = 0
     # Seconds without a sign of life after which a process counts as dead.
     heartbeat_s: int = 10
+    # Seconds to wait for all processes to start.
+    start_s: int = 60
 
     def __post_init__(self) -> None:
         if bool(self.coordinator) != (self.processes > 1):
@@ -37,7 +39,8 @@ class Distributed:
                 f"`--distributed.coordinator` (={self.coordinator!r}) must be "
                 f"host:port, for example 127.0.0.1:8476."
             )
-        if self.heartbeat_s < 1:
-            raise InputError(
-                f"`--distributed.heartbeat_s` (={self.heartbeat_s}) must be 1 or more."
-            )
+        for name in ("heartbeat_s", "start_s"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"`--distributed.{name}` (={getattr(self, name)}) must be 1 or more."
+                )

@@ -46,14 +46,15 @@ def prepare(
     experiment: Experiment,
     dataset: Dataset,
     *,
+    mesh: Mesh | None = None,
     penalty: Callable[[Any], jax.Array] | None = None,
 ) -> Fit:
-    """Builds the model and its compiled functions for the devices there are.
+    """Builds the model and its compiled functions, for all devices or those of `mesh`.
 
     Raises:
       InputError: data, network, batch and devices do not fit together.
     """
-    mesh = all_devices()
+    mesh = mesh or all_devices()
     _check(experiment, dataset, mesh.size)
     init_key, key = jax.random.split(jax.random.key(experiment.seed))
     operators = float_operators(experiment.train.convolution, experiment.train.precision)
@@ -104,8 +105,9 @@ def _check(experiment: Experiment, dataset: Dataset, devices: int) -> None:
             f"`--network.layers.{last}.features` (={outputs}) must be the number of "
             f"{'classes' if dataset.classes else 'targets'} of {dataset.name}, {wanted}."
         )
-    if bool(dataset.classes) != (experiment.task == "classification"):
+    task = "classification" if dataset.classes else "regression"
+    if task != experiment.task:
         raise InputError(
-            f"`--task` (={experiment.task}) does not go with {dataset.name}, which has "
-            f"{'classes: use classification' if dataset.classes else 'targets: use regression'}."
+            f"`--task` (={experiment.task}) does not go with {dataset.name}, whose "
+            f"answers are {'classes' if dataset.classes else 'numbers'}; use {task}."
         )

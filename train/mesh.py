@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -9,6 +12,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from train.distributed import Distributed
+
+_NETWORK = re.compile(
+    r"gloo|connection|socket|peer|heartbeat|coordination|deadline|unavailable",
+    re.IGNORECASE,
+)
+
+
+class LostProcessError(Exception):
+    """Another process of a distributed run died or cannot be reached."""
+
 
 # The one axis: the batch is split over it, everything else is replicated.
 AXIS = "data"
@@ -21,13 +34,43 @@ def start(distributed: Distributed, cpu_devices: int) -> None:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
     if distributed.coordinator:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        # Another process's death is then an exception here, not an abort.
+        jax.config.update("jax_enable_recoverability", True)
         jax.distributed.initialize(
             distributed.coordinator,
             distributed.processes,
             distributed.process,
             heartbeat_timeout_seconds=distributed.heartbeat_s,
-            initialization_timeout=60,
+            initialization_timeout=distributed.start_s,
         )
+
+
+@contextlib.contextmanager
+def lost_processes(distributed: Distributed) -> Iterator[None]:
+    """Turns the failure of another process into a `LostProcessError`.
+
+    What JAX raises then has no type of its own; with several processes any error of
+    its runtime counts.
+    """
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, ValueError, RuntimeError) as error:
+        if distributed.processes == 1 or not _NETWORK.search(str(error)):
+            raise
+        raise LostProcessError(
+            f"process {distributed.process} of {distributed.processes} lost the others: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+
+
+def everywhere(number: int) -> list[int]:
+    """The number that each process has; returns when all of them have called it."""
+    if jax.process_count() == 1:
+        return [number]
+    from jax.experimental import multihost_utils
+
+    found = multihost_utils.process_allgather(np.array(number, np.int32))
+    return [int(each) for each in found]
 
 
 def all_devices() -> Mesh:

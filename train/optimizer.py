@@ -33,8 +33,10 @@ def make(settings: Optimizer, steps: int) -> optax.GradientTransformation:
     if settings.name == "adamw":
         return optax.adamw(rate, weight_decay=settings.weight_decay, mask=is_weight)
     return optax.chain(
+        optax.trace(decay=0.9, nesterov=True),
+        # After the momentum, as in AdamW: decoupled.
         optax.add_decayed_weights(settings.weight_decay, mask=is_weight),
-        optax.sgd(rate, momentum=0.9, nesterov=True),
+        optax.scale_by_learning_rate(rate),
     )
 
 

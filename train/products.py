@@ -23,7 +23,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 Product = Callable[..., jax.Array]
 
 # Axes of (B, H, W, C) from slowest to fastest: channels, rows, columns, batch.
-_BATCH_FASTEST = Layout(major_to_minor=(3, 1, 2, 0))
+_SWAPPED = (3, 1, 2, 0)
 
 
 def on_cpu() -> bool:
@@ -34,7 +34,10 @@ def batch_fastest(x: jax.Array) -> jax.Array:
     """The same (B, H, W, C) array, on CPU laid out with the batch contiguous."""
     if not on_cpu() or not isinstance(x, jax.core.Tracer):
         return x
-    return with_layout_constraint(x, _BATCH_FASTEST)
+    # Between pairs of transpositions that cancel: JAX gives a layout that is asked for
+    # last to the result of `jit`, and whatever takes that result misreads it.
+    unchanged = lambda x: x.transpose(_SWAPPED).transpose(_SWAPPED)
+    return unchanged(with_layout_constraint(unchanged(x), Layout(_SWAPPED)))
 
 
 def shifted(x: jax.Array, axis: int, size: int, step: int) -> Iterator[jax.Array]:
@@ -69,7 +72,7 @@ def conv_im2col(
         )
     r, s, c, f = rhs.shape
     down, right = window_strides
-    x_CHWB = batch_fastest(lhs).transpose(3, 1, 2, 0)
+    x_CHWB = batch_fastest(lhs).transpose(_SWAPPED)
     rows = shifted(x_CHWB, 1, r, down)
     patches = jnp.stack([view for row in rows for view in shifted(row, 2, s, right)])
     _, _, p, q, b = patches.shape
@@ -78,7 +81,7 @@ def conv_im2col(
         patches.reshape(r * s * c, p * q * b),
         (((0,), (0,)), ((), ())),
     )
-    return batch_fastest(y.reshape(f, p, q, b).transpose(3, 1, 2, 0))
+    return batch_fastest(y.reshape(f, p, q, b).transpose(_SWAPPED))
 
 
 def dot_in(precision: Literal["float32", "bfloat16"]) -> Product:

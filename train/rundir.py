@@ -69,7 +69,7 @@ def clear(folder: Path) -> None:
     """Deletes what a stage wrote, its lock excepted."""
     with writing(folder):
         for entry in folder.iterdir():
-            if entry.is_dir():
+            if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             elif entry.name != ".lock":
                 entry.unlink()

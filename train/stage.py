@@ -72,12 +72,14 @@ def run(
         )
         if resume:
             _continue(session, folder, display)
+        _check_same_step(session)
         if writer:
             rundir.write_json(folder / "config.json", stored.to_dict(experiment))
         outcome = session.finish()
         metrics = _metrics(fit, outcome)
         if writer:
             _write(stage, fit, outcome, metrics, display)
+    mesh.everywhere(0)
     return metrics
 
 
@@ -180,6 +182,15 @@ def _continue(session: Session, folder: Path, display: Display) -> None:
             )
     session.restore(saved)
     display.say(f"Resuming after step {saved.step} of {session.fit.steps}.")
+
+
+def _check_same_step(session: Session) -> None:
+    found = mesh.everywhere(session.step)
+    if len(set(found)) > 1:
+        raise InputError(
+            f"`--run` must be the same directory for every process: they found "
+            f"checkpoints of steps {', '.join(map(str, found))}; put it on a shared disk."
+        )
 
 
 def _metrics(fit: Fit, outcome: Outcome) -> dict:

@@ -28,6 +28,8 @@ def print_summary(metrics: dict, folder: Path) -> None:
     table.add_row("written", f"{stage}/metrics.json, log.jsonl, checkpoint/")
     pictures = sorted(path.name for path in stage.glob("*.png"))
     table.add_row("pictures", ", ".join(pictures))
-    # A width of its own in a pipe: a path must not be cut.
-    console = Console(highlight=False)
-    Console(highlight=False, width=None if console.is_terminal else 200).print(table)
+    # No markup, and no width in a pipe: a path must come out whole and as it is.
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 100_000
+    console.print(table)

@@ -47,12 +47,17 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
 
 
 def test_flatten_and_unflatten_are_inverse_and_names_say_the_path():
-    tree = {"params": {"conv1": {"kernel": np.ones((2, 2), np.float32)}}, "steps": [np.int32(1)]}
+    tree = {
+        "params": {"conv1": {"kernel": np.ones((2, 2), np.float32)}},
+        "steps": [np.int32(1)],
+    }
     flat = checkpoint.flatten(tree)
     assert list(flat) == ["params.conv1.kernel", "steps.0"]
     back = checkpoint.unflatten(flat, tree)
     assert back["steps"][0] == 1
-    with pytest.raises(DamagedError, match=r"`params.conv1.kernel` does not fit the network"):
+    with pytest.raises(
+        DamagedError, match=r"`params.conv1.kernel` does not fit the network"
+    ):
         checkpoint.unflatten(flat | {"params.conv1.kernel": np.ones(3, np.float32)}, tree)
     with pytest.raises(DamagedError, match=r"`steps.0` does not fit the network"):
         checkpoint.unflatten({"params.conv1.kernel": flat["params.conv1.kernel"]}, tree)

@@ -51,7 +51,10 @@ WRITES = [
     ("checkpoint.ocp.StandardCheckpointer", "save", 1, "after"),
     ("checkpoint.ocp.StandardCheckpointer", "save", 3, "before"),
     ("checkpoint.os", "fsync", 4, "before"),
-    *(("checkpoint", "_write", _random.randint(1, 4), _random.uniform(0, 0.006)) for _ in "ab"),
+    *(
+        ("checkpoint", "_write", _random.randint(1, 4), _random.uniform(0, 0.006))
+        for _ in "ab"
+    ),
 ]
 # Before the first checkpoint.
 EARLY = [
@@ -91,7 +94,9 @@ def test_there_are_twenty_moments():
     assert len(EARLY) == 2
 
 
-@pytest.mark.parametrize("moment", WRITES + EARLY + LATER, ids=lambda m: f"{m[1]}{m[2]}-{m[3]}")
+@pytest.mark.parametrize(
+    "moment", WRITES + EARLY + LATER, ids=lambda m: f"{m[1]}{m[2]}-{m[3]}"
+)
 def test_a_killed_run_resumes_to_the_same_bits(moment, config, uninterrupted, tmp_path):
     owner, name, nth, when = moment
     call = f"kill_at({owner}, {name!r}, {nth}, {when!r})\n"

@@ -133,7 +133,10 @@ def test_a_gradient_that_is_not_finite_is_unhealthy_even_with_a_finite_loss():
 
 
 def test_a_penalty_is_added_to_the_loss_and_its_gradient_to_the_step():
-    flat, sloped = started(), started(penalty=lambda p: 3.0 + 10 * jnp.sum(p["layers"]["dense1"]["bias"]))
+    flat, sloped = (
+        started(),
+        started(penalty=lambda p: 3.0 + 10 * jnp.sum(p["layers"]["dense1"]["bias"])),
+    )
     a, b = (fetch(run.go(run.state, 0, 1)) for run in (flat, sloped))
     assert b.totals.loss - a.totals.loss == pytest.approx(3.0, rel=1e-6)
     bias = lambda piece: piece.state.params["layers"]["dense1"]["bias"]
@@ -166,7 +169,9 @@ def test_an_epoch_sees_no_image_twice_and_leaves_out_less_than_a_batch(images, e
 
 def test_epochs_and_seeds_have_orders_of_their_own():
     orders = [
-        loop.batch_order(dataclasses.replace(EXPERIMENT, seed=seed), IMAGES, epoch).tobytes()
+        loop.batch_order(
+            dataclasses.replace(EXPERIMENT, seed=seed), IMAGES, epoch
+        ).tobytes()
         for seed in (0, 1)
         for epoch in (0, 1)
     ]

@@ -1,0 +1,1 @@
+"""Speed and long figures; nothing here is a test."""
