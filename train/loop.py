@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax import shard_map
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
@@ -143,8 +144,11 @@ def make_run(
         )
         drawn = jax.lax.dynamic_slice_in_dim(whole, jax.lax.axis_index(AXIS) * share, share)
         loss, score, grads = gradient(state.params, images, labels, chosen, drawn)
-        loss, grads = jax.lax.pmean((loss, grads), AXIS)
-        score = jax.lax.psum(score, AXIS)
+        if mesh.size > 1:
+            # One vector: a sum over devices costs a meeting of all of them, whatever its size.
+            flat, unravel = ravel_pytree((loss, score / share, grads))
+            loss, score, grads = unravel(jax.lax.pmean(flat, AXIS))
+            score = score * experiment.train.batch
         if penalty is not None:
             extra, extra_grads = jax.value_and_grad(penalty)(state.params)
             loss, grads = loss + extra, jax.tree.map(jnp.add, grads, extra_grads)

