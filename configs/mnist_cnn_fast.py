@@ -14,5 +14,5 @@ def get_config() -> Experiment:
         mnist_cnn.get_config(),
         name="mnist_cnn_fast",
         augment=Augment(shift_px=1),
-        train=Train(epochs=4),
+        train=Train(epochs=6),
     )

@@ -101,7 +101,8 @@ class Train:
     # How a convolution is computed: "im2col" (fast on CPU), "lax" (fast on GPU), or
     # "auto", the one for the device at hand.
     convolution: Literal["auto", "im2col", "lax"] = "auto"
-    # Number format of the multiplications; sums and parameters stay float32.
+    # Number format of the multiplications; parameters and sums stay float32 (with
+    # convolution="lax" its sums are rounded once).
     precision: Literal["float32", "bfloat16"] = "float32"
     # Devices that JAX makes of the CPU; the batch is split over all of them.
     cpu_devices: int = 1
@@ -160,6 +161,12 @@ class Experiment:
             "belong to regression; leave them empty for classification.",
         )
         self._check_network()
+        moved = bool(self.augment.shift_px or self.augment.rotate_deg)
+        if moved and len(self.network.input_shape) != 3:
+            raise InputError(
+                f"`augment` shifts and rotates images, but `network.input_shape` is "
+                f"{self.network.input_shape}; set shift_px and rotate_deg to 0."
+            )
         if self.train.patience and not self.data.validation:
             raise InputError(
                 f"`train.patience` (={self.train.patience}) needs held-out images; set "

@@ -56,6 +56,8 @@ def conv_im2col(
     *,
     dot: Product = jax.lax.dot_general,
     feature_group_count: int = 1,
+    lhs_dilation: tuple[int, ...] = (1, 1),
+    rhs_dilation: tuple[int, ...] = (1, 1),
     **_: object,
 ) -> jax.Array:
     """Convolution (B, H, W, C) * (R, S, C, F) -> (B, P, Q, F) as one matrix product.
@@ -63,12 +65,14 @@ def conv_im2col(
     Takes what Flax hands to `conv_general_dilated`; the input is padded already.
 
     Raises:
-      ValueError: for padding other than VALID or grouped channels.
+      ValueError: for padding other than VALID, grouped channels or dilation.
     """
-    if padding != "VALID" or feature_group_count != 1:
+    dilated = any(step != 1 for step in (*lhs_dilation, *rhs_dilation))
+    if padding != "VALID" or feature_group_count != 1 or dilated:
         raise ValueError(
-            f"`padding` (={padding!r}) must be 'VALID' and `feature_group_count` "
-            f"(={feature_group_count}) 1; pad the input before, or use 'lax'."
+            f"`padding` (={padding!r}) must be 'VALID', `feature_group_count` "
+            f"(={feature_group_count}) 1 and nothing dilated; pad the input before, or "
+            f"use 'lax'."
         )
     r, s, c, f = rhs.shape
     down, right = window_strides

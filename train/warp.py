@@ -41,7 +41,7 @@ def affine(images: jax.Array, inverse: jax.Array, shift_px: jax.Array) -> jax.Ar
 
     Args:
       images: uint8 or float (B, H, W, C); bytes are looked up four at a time, which
-        is faster and gives the same numbers.
+        is faster and gives the same numbers (compiled, up to rounding).
       inverse: (B, 2, 2), output offset from the centre -> input offset.
       shift_px: (B, 2), pixels down and right.
     """

@@ -129,3 +129,9 @@ def test_an_experiment_is_frozen_and_hashable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         experiment.seed = 1
     assert hash(experiment) == hash(registry.load_experiment("mnist_cnn"))
+
+
+@pytest.mark.parametrize("augment", [Augment(shift_px=1), Augment(rotate_deg=5)])
+def test_only_images_can_be_shifted_or_rotated(augment):
+    with pytest.raises(InputError, match=r"`network.input_shape` is \(4,\); set shift_px"):
+        Experiment(name="vector", network=NETWORK, augment=augment)

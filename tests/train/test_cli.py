@@ -1,20 +1,15 @@
 """The command line: overrides, mistakes, interruptions."""
 
-import importlib.util
 import json
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+import runs
 
 from train import checkpoint, cli
-
-_spec = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
-runs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(runs)
 
 
 def refused(capsys, *arguments) -> str:

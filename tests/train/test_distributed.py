@@ -1,22 +1,17 @@
 """Two processes on loopback train as one, and end together."""
 
-import importlib.util
 import json
 import signal
 import socket
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+import runs
 
 from configs.errors import InputError
 from train import checkpoint
 from train.distributed import Distributed
-
-_spec = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
-runs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(runs)
 
 
 def free_port() -> int:

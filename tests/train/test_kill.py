@@ -1,15 +1,10 @@
 """`kill -9` at any moment, then `--resume`: the same bits as an uninterrupted run."""
 
-import importlib.util
 import json
 import random
-from pathlib import Path
 
 import pytest
-
-_spec = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
-runs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(runs)
+import runs
 
 pytestmark = pytest.mark.slow
 

@@ -147,10 +147,12 @@ def test_shifted_meets_what_each_window_holds(size: int, step: int) -> None:
         ("SAME", {}, "`padding` (='SAME') must be 'VALID'"),
         (((1, 1), (0, 0)), {}, "`padding` (=((1, 1), (0, 0))) must be 'VALID'"),
         ("VALID", {"feature_group_count": 2}, "`feature_group_count` (=2) 1"),
+        ("VALID", {"rhs_dilation": (2, 1)}, "nothing dilated"),
+        ("VALID", {"lhs_dilation": (1, 2)}, "nothing dilated"),
     ],
 )
 def test_what_im2col_cannot_do_is_refused(padding, keywords, says: str) -> None:
-    with pytest.raises(ValueError, match=f"{re.escape(says)}.*use 'lax'"):
+    with pytest.raises(ValueError, match=f"(?s){re.escape(says)}.*use 'lax'"):
         products.conv_im2col(X[0], W, STRIDES, padding, **keywords)
 
 

@@ -280,6 +280,6 @@ def test_what_does_not_fit_together_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_two_devices_train_the_same_network_up_to_rounding(finished):
+def test_metrics_name_every_device_that_trained(finished):
     assert len(jax.devices()) == 2
     assert finished[1]["devices"] == ["cpu:0", "cpu:1"]

@@ -11,6 +11,7 @@ from train.summary import print_summary
 
 ROOT = Path(__file__).parents[2]
 METRICS = {
+    "name": "mnist_cnn",
     "test_accuracy": 0.98765,
     "test_mse": None,
     "dataset": {"name": "mnist", "source": "embedded", "train": 40_000, "test": 10_000},
@@ -35,7 +36,13 @@ def test_every_result_is_there(capsys, tmp_path: Path, monkeypatch) -> None:
         "training 30 epochs in 41.3 s, 9,876 images/s",
         "written runs/x/train/metrics.json, log.jsonl, checkpoint/",
         "pictures",
+        "next python -m configs show mnist_cnn",
     }
+
+
+def test_a_network_of_the_users_own_is_not_looked_up_by_name(capsys, tmp_path: Path) -> None:
+    print_summary({**METRICS, "name": "mine"}, tmp_path)
+    assert "next" not in capsys.readouterr().out
 
 
 def test_regression_has_its_squared_error(capsys, tmp_path: Path) -> None:
