@@ -24,6 +24,6 @@ def get_config() -> Experiment:
         ),
         data=Data(name="mnist"),
         augment=Augment(shift_px=2, rotate_deg=10),
-        optimizer=Optimizer(learning_rate=2e-3),
-        train=Train(epochs=30),
+        optimizer=Optimizer(learning_rate=3e-3, warmup=0.1, weight_decay=0.05),
+        train=Train(epochs=60),
     )

@@ -131,10 +131,15 @@ class Experiment:
     name: str
     # "classification" (cross-entropy, accuracy) or "regression" (squared error).
     task: Literal["classification", "regression"] = "classification"
+    # Layers, first to last.
     network: Network
+    # Where the examples come from.
     data: Data = field(default_factory=Data)
+    # Random change of every training image, drawn anew each time it is seen.
     augment: Augment = field(default_factory=Augment)
+    # How parameters follow the gradient.
     optimizer: Optimizer = field(default_factory=Optimizer)
+    # How long, in which pieces, and how safely to train.
     train: Train = field(default_factory=Train)
     # Seed of the parameters, the order of the images and the augmentation.
     seed: int = 0

@@ -48,7 +48,10 @@ class Command:
     smoke: bool = False
     # Print the metrics as one JSON document.
     json: bool = False
+    # Several processes that train one network: the same command in each, but for
+    # --distributed.process.
     distributed: Distributed = field(default_factory=Distributed)
+    # Every field of the experiment.
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
 
 

@@ -145,7 +145,7 @@ def make_run(
         drawn = jax.lax.dynamic_slice_in_dim(whole, jax.lax.axis_index(AXIS) * share, share)
         loss, score, grads = gradient(state.params, images, labels, chosen, drawn)
         if mesh.size > 1:
-            # One vector: a sum over devices costs a meeting of all of them, whatever its size.
+            # One vector: what a sum over devices costs is that all of them must meet.
             flat, unravel = ravel_pytree((loss, score / share, grads))
             loss, score, grads = unravel(jax.lax.pmean(flat, AXIS))
             score = score * experiment.train.batch

@@ -61,7 +61,9 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_lines(path: Path, records: list[dict]) -> None:
     """One JSON object a line, written whole; NaN is refused."""
-    lines = (json.dumps(record, sort_keys=True, allow_nan=False) + "\n" for record in records)
+    lines = (
+        json.dumps(record, sort_keys=True, allow_nan=False) + "\n" for record in records
+    )
     write_bytes(path, "".join(lines).encode())
 
 

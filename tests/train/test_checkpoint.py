@@ -108,7 +108,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path, damage):
         (folder / "state" / "extra").write_text("x")
     else:
         victim.unlink()
-    with pytest.raises(DamagedError, match="digest.json cannot be read|is not the file"):
+    with pytest.raises(DamagedError, match=r"digest.json cannot be read|is not the file"):
         checkpoint.load(folder)
 
 

@@ -40,7 +40,9 @@ def test_every_result_is_there(capsys, tmp_path: Path, monkeypatch) -> None:
     }
 
 
-def test_a_network_of_the_users_own_is_not_looked_up_by_name(capsys, tmp_path: Path) -> None:
+def test_a_network_of_the_users_own_is_not_looked_up_by_name(
+    capsys, tmp_path: Path
+) -> None:
     print_summary({**METRICS, "name": "mine"}, tmp_path)
     assert "next" not in capsys.readouterr().out
 
