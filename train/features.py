@@ -60,7 +60,7 @@ class Ascent:
 
     # Noise images tried, grains of 1, 2 and 4 pixels in turn; the ascent starts at the
     # one that excites the neuron most.
-    starts: int = 16
+    starts: int = 128
     # Updates, and the largest change of a pixel in the first one, gray levels.
     steps: int = 300
     rate: float = 25.0
