@@ -21,6 +21,6 @@ def get_config() -> Experiment:
         ),
         data=Data(name="sine"),
         optimizer=Optimizer(learning_rate=1e-2, weight_decay=0.0),
-        train=Train(epochs=2000, batch=128, microbatch=0),
-        widths=(2, 4, 8, 16, 64),
+        train=Train(epochs=1000, batch=16, microbatch=0),
+        widths=(2, 4, 8, 16, 32, 64),
     )

@@ -89,7 +89,9 @@ class Model(nnx.Module):
         self.activation_quantizer = operators.activation_quantizer
         self.layers = nnx.Dict(
             {
-                info.name: _weighted(info, operators, rngs)
+                info.name: _weighted(
+                    info, operators, rngs, spread=_on_vector(network, info)
+                )
                 for info in network.walk()
                 if info.weights
             }
@@ -124,8 +126,23 @@ class Model(nnx.Module):
         return x.reshape(x.shape[0], -1)
 
 
-def _weighted(info: LayerInfo, operators: Operators, rngs: nnx.Rngs) -> nnx.Module:
-    """A Flax layer, He-initialised for ReLU and Glorot otherwise, biases 0."""
+def _on_vector(network: Network, info: LayerInfo) -> bool:
+    """Whether a Dense layer meets the network's own input, a vector."""
+    return isinstance(info.spec, Dense) and next(network.walk()).name == info.name
+
+
+def _uniform(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    return jax.random.uniform(key, shape, dtype, -1.0, 1.0)
+
+
+def _weighted(
+    info: LayerInfo, operators: Operators, rngs: nnx.Rngs, *, spread: bool
+) -> nnx.Module:
+    """A Flax layer, He-initialised for ReLU and Glorot otherwise, biases 0.
+
+    `spread` biases lie in [-1, 1): for the first layer on a vector, where with 0 every
+    ReLU of one variable would bend at x = 0, and few find their way from there.
+    """
     spec = info.spec
     init = (
         nnx.initializers.he_normal
@@ -138,6 +155,7 @@ def _weighted(info: LayerInfo, operators: Operators, rngs: nnx.Rngs) -> nnx.Modu
             inputs,
             spec.features,
             kernel_init=init(),
+            bias_init=_uniform if spread else nnx.initializers.zeros,
             rngs=rngs,
             dot_general=operators.dot(info.name),
         )

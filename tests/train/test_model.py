@@ -366,3 +366,17 @@ def test_initial_weights_depend_on_the_key_and_have_the_stated_spread() -> None:
         assert np.all(kernel != other.kernel(name))
         np.testing.assert_allclose(kernel.var(), variance, rtol=0.05)
         assert not np.any(net.layers[name].bias[...])
+
+
+def test_only_the_first_layer_on_a_vector_starts_with_spread_biases() -> None:
+    """With all biases 0 the ReLUs of one variable bend at one place."""
+    layers = (Dense(features=32), Dense(features=32), Dense(features=2))
+    vector = build(Network(input_shape=(1,), layers=layers), key=jax.random.key(0))
+    biases = [np.asarray(vector.layers[f"dense{n}"].bias[...]) for n in (1, 2, 3)]
+    assert np.unique(biases[0]).size == 32
+    assert -1 <= biases[0].min() < -0.5
+    assert 0.5 < biases[0].max() < 1
+    assert not biases[1].any()
+    assert not biases[2].any()
+    image = Network(input_shape=(2, 2, 1), layers=(Flatten(), *layers))
+    assert not np.any(build(image, key=jax.random.key(0)).layers["dense1"].bias[...])
