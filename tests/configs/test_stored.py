@@ -139,7 +139,7 @@ def test_differences_name_each_field():
         "`augment.rotate_deg`: 10.0 -> 0.0",
         "`augment.shift_px`: 2.0 -> 1.0",
         '`name`: "mnist_cnn" -> "mnist_cnn_fast"',
-        "`train.epochs`: 30 -> 4",
+        "`train.epochs`: 60 -> 6",
     ]
 
 

@@ -346,6 +346,7 @@ def test_float_operators_multiply_in_their_precision(precision: str) -> None:
         net = build(network, operators=float_operators("auto", precision), key=KEY)
         layer = next(iter(net.layers.values()))
         layer.kernel[...] = jnp.full(layer.kernel.shape, 1 + 2.0**-9)
+        layer.bias[...] = jnp.zeros_like(layer.bias[...])
         kernel = 1 + 2.0**-9 if precision == "float32" else 1.0
         y = net(np.full((1, *shape), 255, np.uint8))
         assert float(y.reshape(())) == 255 / 256 * kernel

@@ -85,11 +85,11 @@ def test_nothing_is_cut_or_broken_in_a_pipe(tmp_path: Path, terminal: str) -> No
     )
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert any(
         f"{folder}/train/metrics.json, log.jsonl, checkpoint/" in line for line in lines
     )
-    assert lines[-1].rstrip().split(maxsplit=1) == ["pictures", ", ".join(names)]
+    assert lines[-2].rstrip().split(maxsplit=1) == ["pictures", ", ".join(names)]
     assert "…" not in done.stdout
     assert "\x1b" not in done.stdout
 
