@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,6 +129,9 @@ def _train(arguments: Sequence[str]) -> int:
     status = _run(command)
     if command.distributed.coordinator:
         # At a normal exit JAX waits for the other processes, and aborts if they are gone.
+        # Process 0 holds the service that the others are connected to: it leaves last.
+        if command.distributed.process == 0:
+            time.sleep(1)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

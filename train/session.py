@@ -22,7 +22,7 @@ from train.checkpoint import Checkpoint
 from train.evaluate import scores
 from train.fit import Fit
 from train.interrupt import Interrupted, Interruptions, agree
-from train.mesh import AXIS, fetch, place
+from train.mesh import AXIS, everywhere, fetch, place
 from train.progress import Display
 
 # Seconds that a piece should take: how long Ctrl-C and the display may wait.
@@ -118,6 +118,8 @@ class Session:
                     if signum or time.monotonic() - self.saved_at >= every:
                         self.save()
                     if signum:
+                        # All processes have the signal; none leaves before all are here.
+                        everywhere(0)
                         raise Interrupted(signum, self.step)
                 self.save()
         finally:
