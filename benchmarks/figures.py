@@ -1,6 +1,6 @@
 """The long figures that the README quotes, each from the command a user would type.
 
-    make figures                    all of them (about 15 minutes on two cores)
+    make figures                    all of them
     make figures ARGS="mnist_mlp"   those of one config
 
 Writes figures/<name>.json: for every run the command, seed, wall time from the start of
