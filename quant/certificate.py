@@ -1,0 +1,39 @@
+"""Where float32 rounds a requantisation exactly as integers do.
+
+Integer hardware computes RNE(acc * m / 2^s). ONNX Runtime and XNNPACK compute
+rint(float32(acc) * float32(m * 2^-s)). Both are monotone in `acc`, so they are the same
+function if they step from y - 1 to y at the same `acc` for every output y.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+
+def integer_step(m: int, shift: int, y: np.ndarray) -> np.ndarray:
+    """Smallest acc with RNE(acc * m / 2^shift) >= y: int64, for int64 outputs y.
+
+    The halfway point y - 1/2 itself rounds up to y if y is even.
+    """
+    halfway = (2 * y - 1) << (shift - 1)
+    even = y % 2 == 0
+    # Smallest acc with acc * m >= halfway (even y) or > halfway (odd y).
+    return np.where(even, -(-halfway // m), halfway // m + 1)
+
+
+def float32_round(acc: np.ndarray, m: int, shift: int) -> np.ndarray:
+    """rint(float32(acc) * float32(m * 2^-shift)), as the runtimes compute it."""
+    scale = np.float32(np.ldexp(float(m), -shift))
+    return np.rint(acc.astype(np.float32) * scale)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def agrees_with_float32(m: int, shift: int, low: int, high: int) -> bool:
+    """Whether both rules give the same output, clipped to low..high, for every int32."""
+    y = np.arange(low + 1, high + 1, dtype=np.int64)
+    first = integer_step(m, shift, y)
+    reached = float32_round(first, m, shift) >= y
+    not_before = float32_round(first - 1, m, shift) < y
+    return bool(np.all(reached & not_before))

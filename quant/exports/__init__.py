@@ -1,0 +1,1 @@
+"""Files that other runtimes execute to the same bit."""

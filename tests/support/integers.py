@@ -1,0 +1,108 @@
+"""Random integer networks: any spec filled with integers that use the whole range."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from configs.network import Conv, Dense, Flatten, GlobalPool, Layer, Network, Pool
+from quant.network import (
+    DIRECT_ACTIVATIONS,
+    PIXELS,
+    UNSIGNED_ACTIVATIONS,
+    Format,
+    IntNetwork,
+    Weighted,
+)
+
+
+def filled(
+    network: Network,
+    *,
+    seed: int = 0,
+    weight_bits: int = 8,
+    activation_bits: int = 8,
+    classes: Sequence[str] = (),
+) -> IntNetwork:
+    """Random weights, biases, multipliers and tables of which every output depends."""
+    draw = np.random.default_rng(seed)
+    weighted, before = {}, PIXELS
+    last = [info.name for info in network.walk() if info.weights][-1]
+    for info in network.walk():
+        if info.weights:
+            bits = 8 if info.name == last else activation_bits
+            weighted[info.name] = _layer(info, before, weight_bits, bits, draw)
+            before = weighted[info.name].output
+    return IntNetwork(network=network, weighted=weighted, classes=tuple(classes))
+
+
+def _layer(info, before: Format, weight_bits: int, bits: int, draw) -> Weighted:
+    spec = info.spec
+    shape = (*getattr(spec, "kernel", ()), info.input_shape[-1], spec.features)
+    high = (1 << (weight_bits - 1)) - 1
+    weights = draw.integers(-high, high + 1, shape).astype(np.int8)
+    inputs = int(np.prod(shape[:-1]))
+    # Sums of random products spread like sqrt(inputs); the output spans three of those.
+    spread = before.largest * high * np.sqrt(inputs) / 3
+    output = Format(
+        signed=spec.activation not in UNSIGNED_ACTIVATIONS,
+        exponent=int(draw.integers(-6, 1)),
+        bits=bits,
+    )
+    direct = spec.activation in DIRECT_ACTIVATIONS
+    total = output if direct else Format(signed=True, exponent=-4)
+    middle = np.clip(65536 * total.high / (3 * spread), 1, 65535)
+    multiplier = np.clip(middle * draw.uniform(0.5, 2, spec.features), 1, 65535)
+    table = draw.integers(output.low, output.high + 1, 256).astype(output.dtype)
+    return Weighted(
+        weights=weights,
+        bias=(draw.normal(size=spec.features) * spread).astype(np.int32),
+        multiplier=multiplier.astype(np.int32),
+        weight_bits=weight_bits,
+        sum=total,
+        table=None if direct else table,
+        output=output,
+    )
+
+
+def images(network: Network, count: int, *, seed: int = 1) -> np.ndarray:
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, 256, (count, *network.input_shape), dtype=np.uint8)
+
+
+# Every layer kind, padding, pooling, activation, and odd strides, in small networks.
+SPECS: dict[str, Sequence[Layer]] = {
+    "cnn": (
+        Conv(features=4),
+        Pool(),
+        Conv(features=5, padding="zero"),
+        Flatten(),
+        Dense(features=8),
+        Dense(features=3, activation="identity"),
+    ),
+    "mean": (
+        Conv(features=3, padding="mean", stride=(2, 1)),
+        Pool(kind="mean", window=(3, 2), stride=(1, 2)),
+        GlobalPool(),
+        Dense(features=3, activation="identity"),
+    ),
+    "edge": (
+        Conv(features=3, kernel=(4, 3), padding="edge", activation="tanh"),
+        Pool(kind="mean"),
+        Conv(features=3, padding="zero", activation="sigmoid", stride=(2, 2)),
+        GlobalPool(kind="max"),
+    ),
+    "signed": (
+        Conv(features=4, activation="identity"),
+        Pool(window=(2, 3), stride=(1, 2)),
+        Conv(features=3, activation="softplus", kernel=(1, 2), padding="mean"),
+        Conv(features=4, activation="identity", padding="edge"),
+        Pool(kind="mean", window=(2, 2), stride=(2, 2)),
+        Flatten(),
+        Dense(features=3, activation="identity"),
+    ),
+}
+
+
+def spec(name: str, shape=(9, 8, 2)) -> Network:
+    """One of SPECS on images of some shape."""
+    return Network(input_shape=shape, layers=tuple(SPECS[name]))
