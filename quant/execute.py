@@ -51,9 +51,7 @@ def _dot(x_MK: jax.Array, w_KN: jax.Array) -> jax.Array:
     )
 
 
-def run(
-    network: IntNetwork, images: UInt8[Array, "b *shape"], matmul: Matmul = dot
-) -> Result:
+def run(network: IntNetwork, images: UInt8[Array, "b ..."], matmul: Matmul = dot) -> Result:
     """All layers on a batch of pixels, in order."""
     x, outputs, counters = images, {}, {}
     for layer in network.walk():

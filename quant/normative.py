@@ -125,7 +125,7 @@ def _reduce(window: np.ndarray, kind: str) -> np.ndarray:
     return divide_rne(window.sum((1, 2)), window.shape[1] * window.shape[2])
 
 
-def apply(layer: IntLayer, x: Int[np.ndarray, "b *rest"], matmul: Matmul = matmul) -> Step:
+def apply(layer: IntLayer, x: Int[np.ndarray, "b ..."], matmul: Matmul = matmul) -> Step:
     """One layer on a batch."""
     spec, wide = layer.info.spec, x.astype(np.int64)
     if layer.weighted:
@@ -141,10 +141,7 @@ def apply(layer: IntLayer, x: Int[np.ndarray, "b *rest"], matmul: Matmul = matmu
 
 def _weighted(layer: IntLayer, x: np.ndarray, wide: np.ndarray, matmul: Matmul) -> Step:
     spec, w = layer.info.spec, layer.weighted
-    if isinstance(spec, Conv):
-        rows_MK = im2col(pad(wide, spec), spec)
-    else:
-        rows_MK = wide
+    rows_MK = im2col(pad(wide, spec), spec) if isinstance(spec, Conv) else wide
     products_MN = matmul(rows_MK, w.matrix.astype(np.int64))
     products = products_MN.reshape(len(x), *layer.info.output_shape)
     sums = products + w.bias
@@ -168,7 +165,7 @@ def _stored(values: np.ndarray, kind: Format) -> np.ndarray:
 
 
 def steps(
-    network: IntNetwork, images: UInt8[np.ndarray, "b *shape"], matmul: Matmul = matmul
+    network: IntNetwork, images: UInt8[np.ndarray, "b ..."], matmul: Matmul = matmul
 ) -> Iterator[Step]:
     """Every layer in order, on a batch of pixels."""
     x = images
@@ -180,7 +177,7 @@ def steps(
 
 def run(
     network: IntNetwork,
-    images: UInt8[np.ndarray, "n *shape"],
+    images: UInt8[np.ndarray, "n ..."],
     *,
     matmul: Matmul = matmul_blas,
     chunk: int = 250,
