@@ -37,3 +37,29 @@ def agrees_with_float32(m: int, shift: int, low: int, high: int) -> bool:
     reached = float32_round(first, m, shift) >= y
     not_before = float32_round(first - 1, m, shift) < y
     return bool(np.all(reached & not_before))
+
+
+@functools.cache
+def nearest_agreeing(shift: int, low: int, high: int) -> np.ndarray:
+    """For each multiplier 0..65535 the nearest one that `agrees_with_float32`: int32.
+
+    Up to a shift of 16 that is the multiplier itself (1 for 0): acc * m stays below 2^24
+    wherever the output is not saturated, so that float32 makes no error.
+    """
+    every = np.arange(65536)
+    if shift <= 16:
+        return np.maximum(every, 1).astype(np.int32)
+    m = every[1:, None]
+    agreeing = []
+    for part in np.array_split(m, 64):
+        y = np.arange(low + 1, high + 1)[None]
+        first = integer_step(part, shift, y)
+        scale = np.ldexp(part.astype(np.float32), -shift)
+        reached = np.rint(first.astype(np.float32) * scale) >= y
+        not_before = np.rint((first - 1).astype(np.float32) * scale) < y
+        agreeing.append(part[np.all(reached & not_before, axis=1), 0])
+    good = np.concatenate(agreeing)
+    after = np.minimum(np.searchsorted(good, every), len(good) - 1)
+    before = np.maximum(after - 1, 0)
+    closer = every - good[before] < good[after] - every
+    return np.where(closer, good[before], good[after]).astype(np.int32)

@@ -16,7 +16,7 @@ from configs.schema import Experiment
 from train import evaluate, loop, optimizer
 from train.dataset import Dataset
 from train.mesh import all_devices
-from train.model import build, float_operators
+from train.model import Model, build, float_operators
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +46,14 @@ def prepare(
     experiment: Experiment,
     dataset: Dataset,
     *,
+    model: Model | None = None,
     mesh: Mesh | None = None,
     penalty: Callable[[Any], jax.Array] | None = None,
 ) -> Fit:
-    """Builds the model and its compiled functions, for all devices or those of `mesh`.
+    """Builds the compiled functions for all devices or those of `mesh`.
+
+    Training starts from a fresh model of the experiment's network, or from `model`;
+    `penalty(params)` is added to the loss.
 
     Raises:
       InputError: data, network, batch and devices do not fit together.
@@ -57,8 +61,11 @@ def prepare(
     mesh = mesh or all_devices()
     _check(experiment, dataset, mesh.size)
     init_key, key = jax.random.split(jax.random.key(experiment.seed))
-    operators = float_operators(experiment.train.convolution, experiment.train.precision)
-    graph, params = loop.split(build(experiment.network, operators=operators, key=init_key))
+    if model is None:
+        form = experiment.train.convolution, experiment.train.precision
+        operators = float_operators(*form)
+        model = build(experiment.network, operators=operators, key=init_key)
+    graph, params = loop.split(model)
     steps_per_epoch = len(dataset.train.labels) // experiment.train.batch
     steps = steps_per_epoch * experiment.train.epochs
     tx = optimizer.make(experiment.optimizer, steps)

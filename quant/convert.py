@@ -1,0 +1,77 @@
+"""From the network with fake quantisation to the one of integers."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import numpy as np
+
+from configs.network import Network
+from quant.network import PIXELS, Format, IntNetwork, Weighted
+from quant.qat import Place, Steps
+from train.model import Model
+
+# Real functions of the activations that are looked up in a table.
+_TABLES = {
+    "softplus": lambda x: math.log1p(math.exp(-abs(x))) + max(x, 0.0),
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "tanh": math.tanh,
+}
+
+
+def convert(
+    network: Network, model: Model, steps: Steps, classes: tuple[str, ...] = ()
+) -> IntNetwork:
+    """The integers that `model`, whose grids are `steps`, stands for."""
+    weighted = {}
+    for place in steps.plan.places:
+        activation = next(i.spec for i in network.walk() if i.name == place.name).activation
+        layer = model.layers[place.name]
+        weighted[place.name] = _layer(
+            place, steps, np.asarray(layer.kernel[...]), np.asarray(layer.bias[...]),
+            activation,
+        )  # fmt: skip
+    return IntNetwork(network=network, weighted=weighted, classes=classes)
+
+
+def site_format(steps: Steps, name: str) -> Format:
+    """The format that a site has come to."""
+    if not name:
+        return PIXELS
+    site = steps.plan.site(name)
+    step = float(jax.device_get(steps.activation(name)))
+    exponent = math.frexp(step)[1] - 1
+    return Format(signed=site.signed, bits=site.bits, exponent=exponent)
+
+
+def _layer(
+    place: Place, steps: Steps, kernel: np.ndarray, bias: np.ndarray, activation: str
+) -> Weighted:
+    before = site_format(steps, place.input)
+    total, after = site_format(steps, place.sum), site_format(steps, place.output)
+    step_F = np.asarray(steps.weight(place.name), np.float64)
+    unit = math.ldexp(1.0, total.exponent - before.exponent - place.shift)
+    high = place.weight_high
+    # The quotient in float32, as the fake quantiser takes it.
+    quotient = kernel / step_F.astype(np.float32)
+    weights = np.clip(np.rint(quotient), -high, high).astype(np.int8)
+    whole = np.rint(bias.astype(np.float64) / (before.scale * step_F))
+    limit = 2**31 - 1
+    return Weighted(
+        weights=weights,
+        bias=np.clip(whole, -limit, limit).astype(np.int32),
+        multiplier=np.rint(step_F / unit).astype(np.int32),
+        shift=place.shift,
+        weight_bits=place.weight_bits,
+        sum=total,
+        table=None if place.sum == place.output else table(activation, total, after),
+        output=after,
+    )
+
+
+def table(activation: str, before: Format, after: Format) -> np.ndarray:
+    """The activation of each of the 256 requantised sums, rounded half to even."""
+    real = [_TABLES[activation](q * before.scale) for q in range(-128, 128)]
+    whole = np.rint(np.array(real) / after.scale)
+    return np.clip(whole, after.low, after.high).astype(after.dtype)
