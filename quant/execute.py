@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int32, UInt8
+from jaxtyping import Array, Integer, Int32, UInt8
 
 from configs.network import Conv, GlobalPool, Pool
 from quant.network import IntLayer, IntNetwork, Weighted
@@ -34,7 +34,7 @@ class Result(NamedTuple):
 
 
 def dot(
-    x_MK: Int[Array, "m k"], w_KN: Int[Array, "k n"], layer: IntLayer
+    x_MK: Integer[Array, "m k"], w_KN: Integer[Array, "k n"], layer: IntLayer
 ) -> tuple[Int32[Array, "m n"], None]:
     """Exact int32 products by XLA; counts nothing."""
     if x_MK.dtype == jnp.uint8:
@@ -76,7 +76,7 @@ def _weighted(layer: IntLayer, x: jax.Array, matmul: Matmul) -> tuple[jax.Array,
     return y_MN.reshape(len(x), *layer.info.output_shape), counters
 
 
-def activate(sums_MN: Int32[Array, "m n"], w: Weighted) -> Int[Array, "m n"]:
+def activate(sums_MN: Int32[Array, "m n"], w: Weighted) -> Integer[Array, "m n"]:
     """Sums with their bias brought back to 8 bits, through the table if there is one."""
     y_MN = requantise(sums_MN, w.multiplier[None], w.shift, w.sum.low, w.sum.high)
     if w.table is None:
@@ -86,7 +86,7 @@ def activate(sums_MN: Int32[Array, "m n"], w: Weighted) -> Int[Array, "m n"]:
 
 def requantise(
     acc: Int32[Array, "*rest"],
-    multiplier: Int[np.ndarray, "*#rest"],
+    multiplier: Integer[np.ndarray, "*#rest"],
     shift: int,
     low: int,
     high: int,
@@ -111,7 +111,7 @@ def divide_rne(numerator: Int32[Array, "*rest"], denominator: int) -> Int32[Arra
     return quotient + up.astype(jnp.int32)
 
 
-def pad(x_BHWC: Int[Array, "b h w c"], spec: Conv) -> Int[Array, "b y x c"]:
+def pad(x_BHWC: Integer[Array, "b h w c"], spec: Conv) -> Integer[Array, "b y x c"]:
     """What stands outside the image, as `spec.padding` says."""
     widths = ((0, 0), *spec.pads(x_BHWC.shape[1:]), (0, 0))
     if spec.padding == "edge":
@@ -126,7 +126,7 @@ def pad(x_BHWC: Int[Array, "b h w c"], spec: Conv) -> Int[Array, "b y x c"]:
     return jnp.where(inside, padded, mean)
 
 
-def im2col(x_BHWC: Int[Array, "b y x c"], spec: Conv) -> Int[Array, "m k"]:
+def im2col(x_BHWC: Integer[Array, "b y x c"], spec: Conv) -> Integer[Array, "m k"]:
     """Every patch of a padded image as one row: M = (b, p, q), K = (r, s, c)."""
     (height, width), (down, right) = spec.kernel, spec.stride
     patches = jnp.stack(
@@ -141,7 +141,7 @@ def im2col(x_BHWC: Int[Array, "b y x c"], spec: Conv) -> Int[Array, "m k"]:
     return patches.reshape(b * p * q, height * width * channels)
 
 
-def pool(x_BHWC: Int[Array, "b h w c"], spec: Pool) -> Int[Array, "b p q c"]:
+def pool(x_BHWC: Integer[Array, "b h w c"], spec: Pool) -> Integer[Array, "b p q c"]:
     """Largest or mean value of each window; a mean is rounded half to even."""
     combine = jnp.maximum if spec.kind == "max" else jnp.add
     x = x_BHWC if spec.kind == "max" else x_BHWC.astype(jnp.int32)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, Int64, UInt8
+from jaxtyping import Integer, Int64, UInt8
 
 from configs.network import Conv, Flatten, GlobalPool, Pool
 from quant.network import Format, IntLayer, IntNetwork
@@ -35,7 +35,7 @@ class Step:
 
 def requantise(
     acc: Int64[np.ndarray, "*rest"],
-    multiplier: Int[np.ndarray, "*#rest"],
+    multiplier: Integer[np.ndarray, "*#rest"],
     shift: int,
     low: int,
     high: int,
@@ -125,7 +125,9 @@ def _reduce(window: np.ndarray, kind: str) -> np.ndarray:
     return divide_rne(window.sum((1, 2)), window.shape[1] * window.shape[2])
 
 
-def apply(layer: IntLayer, x: Int[np.ndarray, "b ..."], matmul: Matmul = matmul) -> Step:
+def apply(
+    layer: IntLayer, x: Integer[np.ndarray, "b ..."], matmul: Matmul = matmul
+) -> Step:
     """One layer on a batch."""
     spec, wide = layer.info.spec, x.astype(np.int64)
     if layer.weighted:
@@ -181,7 +183,7 @@ def run(
     *,
     matmul: Matmul = matmul_blas,
     chunk: int = 250,
-) -> Int[np.ndarray, "n f"]:
+) -> Integer[np.ndarray, "n f"]:
     """Outputs of the network for any number of images, `chunk` at a time."""
     outputs = []
     for first in range(0, len(images), chunk):

@@ -1,0 +1,180 @@
+"""ONNX for ONNX Runtime: the file, its session, and what every layer in it computes.
+
+ONNX Runtime fuses the real arithmetic of `onnx_graph` into kernels that add integer
+products in int32 and round rint(float32(sum) * float32(scale)); `quant.certificate` says
+why that equals ours. This needs its graph optimisations, so they are always on.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime
+from jaxtyping import Int, UInt8
+from onnx import TensorProto, helper
+
+from configs.errors import InputError
+from configs.network import Conv, Dense, GlobalPool, Layer, Network, Pool
+from quant import normative
+from quant.exports import onnx_check, onnx_graph
+from quant.network import PIXELS, Format, IntLayer, IntNetwork, Weighted
+
+FILE = "model.onnx"
+RUNTIME = "onnxruntime"
+# Images in one run.
+CHUNK = 200
+_ERRORS_ONLY = 3
+
+Run = Callable[[UInt8[np.ndarray, "n ..."]], Int[np.ndarray, "n ..."]]
+
+
+def unsupported(layer: IntLayer) -> str | None:
+    """What of a layer ONNX cannot express exactly, as a clause; None if nothing.
+
+    Means are integer operators in int32; nothing they compute for k pixels reaches
+    256 * k. Everything else holds for each layer that `IntNetwork` accepts.
+    """
+    spec, shape = layer.info.spec, layer.info.input_shape
+    if isinstance(spec, Pool) and spec.kind == "mean":
+        return _mean_limit("pooling", math.prod(spec.window))
+    if isinstance(spec, GlobalPool) and spec.kind == "mean":
+        return _mean_limit("pooling", math.prod(shape[:2]))
+    if isinstance(spec, Conv) and spec.padding == "mean":
+        return _mean_limit("padding", math.prod(shape[:2]))
+    return None
+
+
+def _mean_limit(what: str, pixels: int) -> str | None:
+    if 256 * pixels < 2**31:
+        return None
+    return f"mean {what} of {pixels} pixels, whose sum can leave 32 bits"
+
+
+def encode(network: IntNetwork) -> bytes:
+    """Content of the file; InputError if a layer is unsupported."""
+    for layer in network.walk():
+        clause = unsupported(layer)
+        if clause:
+            raise InputError(
+                f"`{layer.name}` cannot be written to {FILE} exactly: {clause}; leave "
+                f"this format out with --formats."
+            )
+    return onnx_graph.build(network).SerializeToString(deterministic=True)
+
+
+def differences(content: bytes, network: IntNetwork) -> str | None:
+    """First thing in which a file is not what `encode` writes; None if there is none."""
+    return onnx_check.difference(content, encode(network))
+
+
+def session(content: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A session on `threads` cores with all graph optimisations."""
+    return onnxruntime.InferenceSession(
+        content, options(threads), providers=["CPUExecutionProvider"]
+    )
+
+
+def options(threads: int) -> onnxruntime.SessionOptions:
+    """How every session of Lockstep is opened."""
+    chosen = onnxruntime.SessionOptions()
+    chosen.intra_op_num_threads = threads
+    chosen.inter_op_num_threads = 1
+    level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    chosen.graph_optimization_level = level
+    chosen.log_severity_level = _ERRORS_ONLY
+    return chosen
+
+
+def open_session(content: bytes, *, threads: int = 1) -> Run:
+    """A function from images uint8 (n, *input_shape) to integers (n, F), any n.
+
+    Raises InputError if the integer kernels of this machine do not add exactly.
+    """
+    self_test()
+    opened = session(content, threads)
+    return lambda images: _run(opened, images)[onnx_graph.OUTPUT]
+
+
+def _run(
+    opened: onnxruntime.InferenceSession, images: UInt8[np.ndarray, "n ..."]
+) -> dict[str, np.ndarray]:
+    """All outputs of a session by name, `CHUNK` images at a time."""
+    # No images: one black image gives types and shapes.
+    some = images if len(images) else np.zeros((1, *images.shape[1:]), np.uint8)
+    parts = [
+        opened.run(None, {onnx_graph.INPUT: np.ascontiguousarray(some[first:][:CHUNK])})
+        for first in range(0, len(some), CHUNK)
+    ]
+    names = [output.name for output in opened.get_outputs()]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return {n: c[: len(images)] for n, c in zip(names, columns, strict=True)}
+
+
+def layer_outputs(
+    content: bytes, network: IntNetwork, images: UInt8[np.ndarray, "n ..."]
+) -> dict[str, np.ndarray]:
+    """What the file computes for every layer, by name: (n, H, W, C) or (n, F) in the
+    dtype of the layer's output."""
+    model = onnx_check.parse(content)
+    for layer in network.walk():
+        shape = [onnx_graph.BATCH, *([None] * len(layer.info.output_shape))]
+        value = helper.make_tensor_value_info(layer.name, TensorProto.UINT8, shape)
+        model.graph.output.append(value)
+    found = _run(session(model.SerializeToString()), images)
+    return {layer.name: _decoded(layer, found[layer.name]) for layer in network.walk()}
+
+
+def _decoded(layer: IntLayer, stored: np.ndarray) -> np.ndarray:
+    """Bytes of the graph in our order, container and zero point."""
+    values = stored.astype(np.int16) - onnx_graph.zero_point(layer.output)
+    ours = values.transpose(0, 2, 3, 1) if values.ndim == 4 else values
+    return np.ascontiguousarray(ours.astype(layer.output.dtype))
+
+
+@functools.cache
+def self_test() -> None:
+    """Refuses a machine whose uint8 x int8 kernels do not give exact sums.
+
+    x86 processors before VNNI add pairs of such products in int16, which saturates at
+    255 * 127 * 2. The largest products there are, in both signs, are summed here, and a
+    bias takes them away again but for 0..31. A runtime that leaves the layer in float32
+    fails too.
+    """
+    for spec, shape in (
+        (Conv(features=32, kernel=(3, 3)), (4, 5, 16)),
+        (Dense(features=32), (256,)),
+    ):
+        network = _largest_products(spec, shape)
+        opened = session(encode(network))
+        for count in (1, 5):
+            images = np.full((count, *shape), 255, np.uint8)
+            wanted = normative.run(network, images)
+            wrong = int(np.sum(_run(opened, images)[onnx_graph.OUTPUT] != wanted))
+            if wrong:
+                raise InputError(
+                    f"`onnxruntime` must add uint8 x int8 products exactly; on this "
+                    f"machine {wrong} of {wanted.size} results of its {spec!r} are wrong. "
+                    f"Use another machine, or leave this format out with --formats."
+                )
+
+
+def _largest_products(spec: Layer, shape: tuple[int, ...]) -> IntNetwork:
+    """One layer whose pixels, weights and sums are as large as they can be."""
+    network = Network(input_shape=shape, layers=(spec,))
+    (info,) = network.walk()
+    kernel = (*getattr(spec, "kernel", ()), shape[-1], spec.features)
+    remainders = np.arange(spec.features)
+    weights = np.where(remainders % 2, -127, 127) * np.ones(kernel, np.int64)
+    products = 255 * weights.reshape(-1, spec.features).sum(0)
+    output = Format(signed=False, exponent=PIXELS.exponent)
+    weighted = Weighted(
+        weights=weights.astype(np.int8),
+        bias=(remainders - products).astype(np.int32),
+        multiplier=np.full(spec.features, 65535, np.int32),
+        sum=output,
+        output=output,
+    )
+    return IntNetwork(network=network, weighted={info.name: weighted})
