@@ -61,6 +61,18 @@ def from_dict(stored: Any, where: str = "config.json") -> Experiment:
     return _read(Experiment, stored, where)
 
 
+def network_from_dict(stored: Any, where: str = "network") -> network.Network:
+    """The network that `to_dict` wrote.
+
+    Raises:
+      InputError: a field is unknown, missing or of the wrong type, named with its path,
+        or the layers do not fit together.
+    """
+    if not isinstance(stored, dict):
+        raise _wrong(where, "an object with the fields of Network", stored)
+    return _read(network.Network, stored, where)
+
+
 def differences(a: Experiment, b: Experiment) -> list[str]:
     """Fields in which two experiments differ, as `path`: a -> b."""
     return list(_differences(to_dict(a), to_dict(b), ""))
@@ -105,7 +117,7 @@ def _read_fields(kind: type, value: dict, where: str) -> Any:
     for name in sorted(annotations.keys() - value.keys()):
         raise InputError(
             f"`{where}.{name}` is missing; the file is damaged or of another version, "
-            f"train the run again."
+            f"make it again."
         )
     fields = {k: _read(annotations[k], v, f"{where}.{k}") for k, v in value.items()}
     try:
@@ -117,5 +129,5 @@ def _read_fields(kind: type, value: dict, where: str) -> Any:
 def _wrong(where: str, expected: str, value: Any) -> InputError:
     return InputError(
         f"`{where}` (={brief(value)}) must be {expected}; the file is damaged or of "
-        f"another version, train the run again."
+        f"another version, make it again."
     )

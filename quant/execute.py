@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Integer, Int32, UInt8
+from jaxtyping import Array, Int32, Integer, UInt8
 
 from configs.network import Conv, GlobalPool, Pool
 from quant.network import IntLayer, IntNetwork, Weighted

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Integer, Int64, UInt8
+from jaxtyping import Int64, Integer, UInt8
 
 from configs.network import Conv, Flatten, GlobalPool, Pool
 from quant.network import Format, IntLayer, IntNetwork

@@ -111,7 +111,7 @@ def _experiment(known: argparse.Namespace) -> Experiment:
 
 
 @contextlib.contextmanager
-def _stdout_kept_clean() -> Iterator[None]:
+def stdout_kept_clean() -> Iterator[None]:
     """Sends to stderr what libraries below Python print, so that stdout holds results."""
     sys.stdout.flush()
     kept = os.dup(1)
@@ -146,7 +146,7 @@ def _run(command: Command) -> int:
     from train.session import DivergedError
 
     try:
-        with _stdout_kept_clean(), lost_processes(command.distributed):
+        with stdout_kept_clean(), lost_processes(command.distributed):
             metrics = stage.run(
                 command.experiment,
                 folder,

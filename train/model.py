@@ -118,9 +118,7 @@ class Model(nnx.Module):
         if isinstance(spec, Conv) and spec.padding != "valid":
             x = self.activation_quantizer(f"{info.name}.padding", pad(x, spec))
         if isinstance(spec, Conv | Dense):
-            total = self.activation_quantizer(
-                f"{info.name}.sum", self.layers[info.name](x)
-            )
+            total = self.activation_quantizer(f"{info.name}.sum", self.layers[info.name](x))
             return _ACTIVATIONS[spec.activation](total)
         if isinstance(spec, Pool):
             return pool(x, spec)

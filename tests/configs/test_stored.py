@@ -153,3 +153,29 @@ def test_differences_find_the_layer():
     shorter = dataclasses.replace(a.network, layers=a.network.layers[:-1])
     [line] = stored.differences(a, dataclasses.replace(a, network=shorter))
     assert line.startswith("`network.layers`: [{")
+
+
+def test_a_network_alone_survives_json():
+    network = registry.load_experiment("mnist_cnn").network
+    tree = json.loads(stored.canonical(stored.to_dict(network)))
+    assert stored.network_from_dict(tree) == network
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["input_shape"], [28, 28], r"`here` cannot be used: `input_shape`"),
+        (["layers", 0, "features"], True, r"`here.layers\[0\]` cannot be used: `features`"),
+        (["layers", 1], {"layer": "Flatten"}, r"`here` cannot be used: `layers\[2\]`"),
+        (["name"], "x", r"`here.name` \(='x'\) must be a field of Network"),
+    ],
+)
+def test_a_wrong_field_of_a_network_is_named(tree, path, value, message):
+    with pytest.raises(InputError, match=message):
+        stored.network_from_dict(change(tree["network"], path, value), "here")
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 3])
+def test_what_is_no_network_is_refused(value):
+    with pytest.raises(InputError, match=r"`here` \(=.*\) must be an object with the"):
+        stored.network_from_dict(value, where="here")

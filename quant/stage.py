@@ -1,0 +1,315 @@
+"""The quantisation stage: from a trained run to `runs/<name>/quant/`, and back again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from configs import stored
+from configs.errors import InputError
+from configs.schema import Experiment, Optimizer
+from quant import exports, files, golden, proof
+from quant.calibrate import calibrate, observe
+from quant.convert import convert
+from quant.measure import layer_data, scores_of_integers
+from quant.network import IntNetwork
+from quant.pictures import write_pictures
+from quant.qat import fake_model, make_plan
+from quant.settings import Quantization
+from train import checkpoint, data, loop, rundir
+from train import stage as training
+from train.dataset import Dataset
+from train.evaluate import make_predict, scores
+from train.fit import Fit, prepare
+from train.mesh import AXIS, place
+from train.model import Model
+from train.progress import Display
+from train.session import Outcome, Session
+from train.stage import Trained
+
+# Packages whose version can change a result.
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "onnxruntime", "ai-edge-litert")
+
+
+class Fitted(NamedTuple):
+    """A network with fake quantisation after its training, and what it became."""
+
+    network: IntNetwork
+    # Its float outputs for the test set, (N, F).
+    outputs: np.ndarray
+    # None for post-training quantisation.
+    outcome: Outcome | None
+    model: Model
+
+
+def run(
+    folder: Path,
+    settings: Quantization,
+    *,
+    formats: Sequence[str] = exports.FORMATS,
+    golden_images: int = 2,
+    resume: bool = False,
+    overwrite: bool = False,
+    threads: int = 1,
+    penalty: Callable[[Any], jax.Array] | None = None,
+    display: Display | None = None,
+) -> dict:
+    """Quantises the trained run in `folder`, exports it and proves it; returns metrics.
+
+    Raises:
+      InputError: run, settings and formats do not go together; nothing is written.
+      DivergedError, Interrupted: as `Session.finish`.
+    """
+    display = display or Display()
+    stage = folder / "quant"
+    _refuse_existing(stage, resume, overwrite)
+    trained = training.load(folder)
+    dataset = load_data(trained)
+    display.say(f"Calibrating on {settings.calibration_images} training images.")
+    first = quantise(trained, dataset, dataclasses.replace(settings, epochs=0))
+    refuse_unsupported(first.network, formats)
+    chosen = dataset.test.images[:golden_images]
+    golden.write(first.network, chosen)
+    with rundir.lock(stage):
+        if overwrite:
+            rundir.clear(stage)
+        began = time.monotonic()
+        fitted = first
+        if settings.epochs:
+            fitted = quantise(
+                trained, dataset, settings, folder=stage / "checkpoint", resume=resume,
+                penalty=penalty, display=display,
+            )  # fmt: skip
+        training_s = time.monotonic() - began
+        display.say("Writing the integer network and its exports.")
+        contents = {name: exports.module(name).encode(fitted.network) for name in formats}
+        source = _source(trained, settings, dataset)
+        written = {exports.module(name).FILE: c for name, c in contents.items()}
+        written |= golden.write(fitted.network, chosen)
+        files.save(fitted.network, stage, source=source, files=written)
+        # From here on only what a user of the files would have.
+        network = files.load(stage).network
+        contents = {n: (stage / exports.module(n).FILE).read_bytes() for n in formats}
+        verdicts, integers = proof.prove(
+            network, contents, dataset.test.images, threads=threads, say=display.say
+        )
+        metrics = _metrics(trained, settings, dataset, network, fitted, integers)
+        metrics |= {"runtimes": {v.runtime: v.data() for v in verdicts}}
+        metrics |= {"files": {name: len(content) for name, content in written.items()}}
+        metrics |= {"training_s": round(training_s, 3)}
+        metrics |= {"wall_s": round(time.monotonic() - began, 3)}
+        display.say("Drawing pictures.")
+        with rundir.writing(stage):
+            write_pictures(stage, trained=trained, fitted=fitted, dataset=dataset)
+        rundir.write_json(stage / "metrics.json", metrics)
+    return metrics
+
+
+def load_data(trained: Trained) -> Dataset:
+    """The data of a trained run, the same to the byte.
+
+    Raises:
+      InputError: it is no longer there.
+    """
+    dataset = data.load(trained.experiment.data)
+    wanted = trained.metrics["dataset"]
+    if dataset.sha256 != wanted["sha256"]:
+        raise InputError(
+            f"`--run` was trained on {wanted['name']} ({wanted['source']}) with SHA-256 "
+            f"{wanted['sha256'][:12]}, but the data found now ({dataset.source}) has "
+            f"{dataset.sha256[:12]}; restore it, or train again."
+        )
+    return dataset
+
+
+def quantise(
+    trained: Trained,
+    dataset: Dataset,
+    settings: Quantization,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    penalty: Callable[[Any], jax.Array] | None = None,
+    display: Display | None = None,
+) -> Fitted:
+    """Calibrates, trains with fake quantisation, and converts to integers.
+
+    Checkpoints go to `folder`; with `resume` the newest good one is continued.
+    """
+    spec = trained.experiment.network
+    seen = observe(spec, trained.model, dataset.train.images[: settings.calibration_images])
+    steps = calibrate(make_plan(spec, settings), trained.model, seen, settings)
+    model = fake_model(spec, trained.model, steps)
+    devices = jax.devices()[: trained.experiment.train.cpu_devices]
+    mesh = Mesh(np.array(devices), (AXIS,))
+    outcome = None
+    if settings.epochs:
+        experiment = fine_tuning(trained.experiment, settings)
+        fit = prepare(experiment, dataset, model=model, mesh=mesh, penalty=penalty)
+        session = Session(
+            fit,
+            folder=folder,
+            display=display or Display(quiet=True),
+            identity=_identity(fit, trained, settings),
+        )
+        if resume and folder:
+            _continue(session, folder, session.display)
+        outcome = session.finish()
+        model, outputs = loop.merge(fit.graph, outcome.params), outcome.outputs
+    else:
+        graph, params = loop.split(model)
+        outputs = make_predict(graph, mesh)(place(params, mesh), dataset.test.images)
+    network = convert(spec, model, model.activation_quantizer, dataset.classes)
+    return Fitted(network, outputs, outcome, model)
+
+
+def fine_tuning(experiment: Experiment, settings: Quantization) -> Experiment:
+    """The experiment whose training is quantisation-aware: shorter, from a finished net."""
+    optimizer = Optimizer(
+        learning_rate=settings.learning_rate,
+        warmup=0.05,
+        weight_decay=experiment.optimizer.weight_decay,
+        label_smoothing=experiment.optimizer.label_smoothing,
+    )
+    train = dataclasses.replace(
+        experiment.train, epochs=settings.epochs, patience=0, precision="float32"
+    )
+    return dataclasses.replace(
+        experiment, optimizer=optimizer, train=train, seed=settings.seed
+    )
+
+
+def refuse_unsupported(network: IntNetwork, formats: Sequence[str]) -> None:
+    """Refuses a layer that a wanted format cannot express, before anything is written."""
+    for name in formats:
+        form = exports.module(name)
+        for layer in network.walk():
+            reason = form.unsupported(layer)
+            if reason:
+                others = [other for other in formats if other != name]
+                raise InputError(
+                    f"`{layer.name}` cannot be exported to {form.FILE}: it has {reason}; "
+                    f"leave the format out with --formats {' '.join(others)}"
+                )
+
+
+def _refuse_existing(stage: Path, resume: bool, overwrite: bool) -> None:
+    if resume and overwrite:
+        raise InputError("`--resume` and `--overwrite` exclude each other; give one.")
+    started = (stage / "metrics.json").exists() or checkpoint.steps(stage / "checkpoint")
+    if started and not (resume or overwrite):
+        raise InputError(
+            f"`--run` (={stage.parent}) already holds a quantised network; replace it with "
+            f"--overwrite, or continue an interrupted run with --resume."
+        )
+
+
+def _identity(fit: Fit, trained: Trained, settings: Quantization) -> dict:
+    """What a checkpoint must share with the run that continues it."""
+    return {
+        "settings_sha256": settings_sha256(settings),
+        "parameters_sha256": trained.metrics["parameters_sha256"],
+        "devices": fit.mesh.size,
+        "versions": versions(),
+    }
+
+
+def settings_sha256(settings: Quantization) -> str:
+    text = stored.canonical(stored.to_dict(settings))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _continue(session: Session, folder: Path, display: Display) -> None:
+    saved, complaints = checkpoint.restore(folder)
+    for complaint in complaints:
+        display.say(f"warning: {complaint}")
+    if saved is None:
+        display.say("No checkpoint to resume from: starting at step 0.")
+        return
+    mine, theirs = session.identity, saved.meta["identity"]
+    for what, name in (
+        ("settings_sha256", "settings"),
+        ("parameters_sha256", "trained parameters"),
+    ):
+        if mine[what] != theirs[what]:
+            raise InputError(
+                f"`--resume` needs the {name} that the interrupted run began with; give "
+                f"the old ones, or --overwrite."
+            )
+    for what in ("devices", "versions"):
+        if mine[what] != theirs[what]:
+            display.say(
+                f"warning: {what} were {theirs[what]} and are {mine[what]} now; the "
+                f"result will not be bit-identical to an uninterrupted run."
+            )
+    session.restore(saved)
+    display.say(f"Resuming after step {saved.step} of {session.fit.steps}.")
+
+
+def _source(trained: Trained, settings: Quantization, dataset: Dataset) -> dict:
+    """What the integer network was made from."""
+    return {
+        "name": trained.experiment.name,
+        "task": trained.experiment.task,
+        "config_sha256": trained.metrics["config_sha256"],
+        "parameters_sha256": trained.metrics["parameters_sha256"],
+        "dataset_sha256": dataset.sha256,
+        "settings": stored.to_dict(settings),
+    }
+
+
+def _metrics(
+    trained: Trained,
+    settings: Quantization,
+    dataset: Dataset,
+    network: IntNetwork,
+    fitted: Fitted,
+    integers: np.ndarray,
+) -> dict:
+    task, test = trained.experiment.task, dataset.test
+    real = integers.astype(np.float64) * network.output.scale
+    fake = scores(fitted.outputs, test.labels, task)
+    whole = scores_of_integers(integers, network.output, test.labels, task)
+    difference = np.abs(fitted.outputs - real)
+    score = "accuracy" if task == "classification" else "mse"
+    found = {
+        f"test_{score}_float": trained.metrics[f"test_{score}"],
+        f"test_{score}_qat": fake[score],
+        f"test_{score}_int8": whole[score],
+    }
+    if task == "regression":
+        found |= {f"test_accuracy_{what}": None for what in ("float", "qat", "int8")}
+    return found | {
+        "name": trained.experiment.name,
+        "task": task,
+        "settings": stored.to_dict(settings),
+        "fake_quant_logit_max_diff": float(difference.max()),
+        "fake_quant_logits_different": int(np.sum(difference > 0)),
+        "logit_step": network.output.scale,
+        "size_bytes": network.size_bytes(),
+        "float_size_bytes": 4 * trained.experiment.network.parameters,
+        "layers": layer_data(network, test.images),
+        "dataset": trained.metrics["dataset"],
+        "parameters_sha256": trained.metrics["parameters_sha256"],
+        "versions": versions(),
+    }

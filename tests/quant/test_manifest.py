@@ -1,0 +1,202 @@
+"""Every field of a manifest is looked at, also where its hashes are right."""
+
+import copy
+import json
+import os
+import tracemalloc
+
+import forge
+import pytest
+
+from configs.errors import InputError
+from quant import files
+
+WRONG = (None, True, -1, 0, 1, 17, 2**62, 0.5, 16.0, "", "x", [], [1], {}, {"a": 1})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return forge.saved(tmp_path)
+
+
+def leaves(node, path=()):
+    """Paths of everything in a tree, objects and lists included."""
+    yield path
+    if isinstance(node, list):
+        node = dict(enumerate(node))
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield from leaves(value, (*path, key))
+
+
+def at(tree, path):
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+def changed(tree, path, value):
+    tree = copy.deepcopy(tree)
+    at(tree, path[:-1])[path[-1]] = value
+    return tree
+
+
+def parts(manifest):
+    free = [p for p in leaves(manifest) if p and p[0] not in ("sha256", "source")]
+    return [p for p in free if not (p[0] == "versions" and len(p) == 2)]
+
+
+# Of a layer with a table; without one the sum is the output, which stands elsewhere too.
+SUM_EXPONENT = ("layers", 0, "weighted", "sum", "exponent")
+
+
+def is_choice(path, value) -> bool:
+    """Whether a value at a path is another network, or another file, and no fault."""
+    size = path[0] == "files" and path[-1] == "bytes" and path[1] in forge.FURTHER
+    return (
+        (path == ("classes",) and value == [])
+        or (path[0] == "classes" and len(path) == 2 and type(value) is str)
+        or (size and type(value) is int and value >= 0)
+        or (path[-1] == "shift" and type(value) is int and value in range(16, 22))
+        or (path == SUM_EXPONENT and type(value) is int and abs(value) <= 32)
+        or (path == ("versions",) and value == {})
+    )
+
+
+@pytest.mark.parametrize("share", range(4))
+def test_every_field_of_every_wrong_value_is_refused(folder, share):
+    """Also with the right hash: every field is looked at, in type and in value."""
+    right = forge.read(folder)
+    places = parts(right)
+    assert len(places) > 150
+    choices = 0
+    for path in places[share::4]:
+        value = at(right, path)
+        for wrong in WRONG:
+            if type(wrong) is type(value) and wrong == value:
+                continue
+            forge.sign(folder, changed(right, path, wrong))
+            if is_choice(path, wrong):
+                choices += 1
+                assert files.load(folder).manifest == forge.read(folder), path
+            else:
+                assert "quantise the run again" in forge.refused(folder, str(folder)), path
+    assert choices < 60
+
+
+def test_a_field_too_much_or_too_few_is_refused(folder):
+    right = forge.read(folder)
+    objects = 0
+    for path in [(), *parts(right)]:
+        node = at(right, path)
+        if not isinstance(node, dict) or path == ("versions",):
+            continue
+        objects += 1
+        forge.sign(folder, changed({"": right}, ("", *path, "surprise"), 1)[""])
+        forge.refused(folder, "surprise")
+        for key in sorted(node.keys() - {"sha256", *forge.FURTHER}):
+            tree = copy.deepcopy(right)
+            del at(tree, path)[key]
+            forge.sign(folder, tree)
+            forge.refused(folder, key)
+    assert objects > 30
+
+
+def test_another_version_is_refused(folder):
+    forge.sign(folder, {**forge.read(folder), "version": 2})
+    forge.refused(
+        folder, r"manifest.json.version` \(=2\) must be 1; quantise the run again"
+    )
+
+
+def test_another_way_to_write_the_same_manifest_is_refused(folder):
+    tree = forge.read(folder)
+    (folder / "manifest.json").write_text(json.dumps(tree, sort_keys=True))
+    forge.refused(folder, "is not written as Lockstep writes it")
+
+
+def with_header(folder, change) -> None:
+    """Replaces the header of the tensors' file and hides it."""
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header = json.dumps(change(header) or header).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + length :])
+    forge.rehash(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda h: h["dense1.bias"].update(dtype="F32"), r"dense1.bias.dtype` \(='F32'\)"),
+        (lambda h: h["dense1.bias"].update(shape=[10**12]), r"dense1.bias.shape"),
+        (lambda h: h["dense1.bias"].update(shape=[2.0]), r"dense1.bias.shape"),
+        (lambda h: h["dense1.bias"].update(data_offsets=[0, 10**12]), r"data_offsets"),
+        (lambda h: h["dense1.bias"].update(data_offsets=[0, 8]), r"data_offsets"),
+        (lambda h: h["dense1.bias"].update(data_offsets=[-8, 0]), r"data_offsets"),
+        (lambda h: h["dense1.bias"].update(data_offsets=[False, 8]), r"data_offsets"),
+        (lambda h: h["dense1.bias"].update(data_offsets=None), r"data_offsets"),
+        (lambda h: h.update({"dense1.bias": 3}), r"must be an object"),
+        (lambda h: h.update(__metadata__={"a": "b"}), r"__metadata__"),
+        (lambda h: {k: v for k, v in h.items() if k != "dense1.bias"}, r"dense1.bias"),
+        (lambda h: [1], r"must be a JSON object"),
+    ],
+)
+def test_a_header_that_lies_is_refused(folder, change, says):
+    with_header(folder, change)
+    forge.refused(folder, says)
+
+
+@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**6, 0])
+def test_a_header_of_any_length_is_refused(folder, length):
+    path = folder / "model.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + path.read_bytes()[8:])
+    forge.rehash(folder)
+    forge.refused(folder, "model.safetensors")
+
+
+def huge(folder, features):
+    """A manifest whose every field agrees on a layer of very many features."""
+    tree = forge.read(folder)
+    tree["network"]["layers"][2]["features"] = features
+    for name in ("weights", "bias", "multiplier"):
+        tensor = tree["tensors"][f"dense1.{name}"]
+        tensor["shape"][-1] = features
+    tree["layers"][2]["output_shape"] = [features]
+    return tree
+
+
+@pytest.mark.parametrize("features", [10**9, 10**12, 10**18])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_huge_shapes_take_no_memory(folder, features, sparse):
+    """Neither a large number, nor a file as large as it says, is believed."""
+    tree = huge(folder, features)
+    path = folder / "model.safetensors"
+    if sparse:
+        os.truncate(path, 1 << 40)
+    tree["files"]["model.safetensors"]["bytes"] = path.stat().st_size
+    forge.sign(folder, tree)
+    tracemalloc.start()
+    try:
+        forge.refused(folder, "model.safetensors")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../model.onnx", "/etc/passwd", "golden/../../x", "golden\\x", "golden/.x",
+        "golden/", "golden//x", "golden/a/b", "model.onnx\0", "", ".", "metrics.json",
+        "golden/" + "x" * 200, "manifest.json", "golden/\n", "model.onnx\n",
+    ],
+)  # fmt: skip
+def test_no_file_outside_is_listed(folder, name):
+    tree = forge.read(folder)
+    tree["files"][name] = dict(tree["files"]["model.onnx"])
+    forge.sign(folder, tree)
+    forge.refused(folder, "manifest.json.files")
+    with pytest.raises(InputError):
+        files.save(forge.tiny(), folder, source={}, files={name: b""})
