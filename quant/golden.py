@@ -118,7 +118,7 @@ def npy(vector: Vector) -> bytes:
 def mem(vector: Vector) -> bytes:
     """The array as text for `$readmemh`."""
     size = vector.array.dtype.itemsize
-    values = np.ascontiguousarray(vector.array, f">{vector.array.dtype.kind}{size}")
+    values = vector.array.astype(f">{vector.array.dtype.kind}{size}")
     sort = "two's complement" if vector.signed else "unsigned"
     head = (
         f"// {vector.layer} {vector.tensor}, shape {_shape(vector)}, row-major, "

@@ -37,7 +37,7 @@ __all__ = [
 
 FILE = "model.tflite"
 RUNTIME = "litert"
-# Images a call; more do not run faster.
+# Images a call: bounds the memory of the activations.
 _CHUNK = 200
 
 
