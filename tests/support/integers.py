@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from hypothesis import strategies as st
 
 from configs.network import Conv, Dense, Flatten, GlobalPool, Layer, Network, Pool
+from quant.certificate import nearest_agreeing
 from quant.network import (
     DIRECT_ACTIVATIONS,
     PIXELS,
@@ -21,21 +23,26 @@ def filled(
     seed: int = 0,
     weight_bits: int = 8,
     activation_bits: int = 8,
+    shifts: Sequence[int] = (16,),
     classes: Sequence[str] = (),
 ) -> IntNetwork:
-    """Random weights, biases, multipliers and tables of which every output depends."""
+    """Random weights, biases, multipliers and tables of which every output depends.
+
+    The layers with weights take their shifts from `shifts`, in turn.
+    """
     draw = np.random.default_rng(seed)
     weighted, before = {}, PIXELS
     last = [info.name for info in network.walk() if info.weights][-1]
     for info in network.walk():
         if info.weights:
             bits = 8 if info.name == last else activation_bits
-            weighted[info.name] = _layer(info, before, weight_bits, bits, draw)
+            shift = shifts[len(weighted) % len(shifts)]
+            weighted[info.name] = _layer(info, before, weight_bits, bits, shift, draw)
             before = weighted[info.name].output
     return IntNetwork(network=network, weighted=weighted, classes=tuple(classes))
 
 
-def _layer(info, before: Format, weight_bits: int, bits: int, draw) -> Weighted:
+def _layer(info, before: Format, weight_bits: int, bits: int, shift, draw) -> Weighted:
     spec = info.spec
     shape = (*getattr(spec, "kernel", ()), info.input_shape[-1], spec.features)
     high = (1 << (weight_bits - 1)) - 1
@@ -50,13 +57,15 @@ def _layer(info, before: Format, weight_bits: int, bits: int, draw) -> Weighted:
     )
     direct = spec.activation in DIRECT_ACTIVATIONS
     total = output if direct else Format(signed=True, exponent=-4)
-    middle = np.clip(65536 * total.high / (3 * spread), 1, 65535)
+    middle = np.clip(2**shift * total.high / (3 * spread), 1, 65535)
     multiplier = np.clip(middle * draw.uniform(0.5, 2, spec.features), 1, 65535)
+    agreeing = nearest_agreeing(shift, total.low, total.high)
     table = draw.integers(output.low, output.high + 1, 256).astype(output.dtype)
     return Weighted(
         weights=weights,
         bias=(draw.normal(size=spec.features) * spread).astype(np.int32),
-        multiplier=multiplier.astype(np.int32),
+        multiplier=agreeing[multiplier.astype(np.int32)],
+        shift=shift,
         weight_bits=weight_bits,
         sum=total,
         table=None if direct else table,
@@ -106,3 +115,50 @@ SPECS: dict[str, Sequence[Layer]] = {
 def spec(name: str, shape=(9, 8, 2)) -> Network:
     """One of SPECS on images of some shape."""
     return Network(input_shape=shape, layers=tuple(SPECS[name]))
+
+
+def _pairs(largest: int) -> st.SearchStrategy[tuple[int, int]]:
+    return st.tuples(st.integers(1, largest), st.integers(1, largest))
+
+
+_ACTIVATIONS = st.sampled_from(["relu", "identity", "tanh", "sigmoid", "softplus"])
+_FEATURES = st.integers(1, 5)
+_CONVS = st.builds(
+    Conv,
+    features=_FEATURES,
+    kernel=_pairs(4),
+    stride=_pairs(3),
+    padding=st.sampled_from(["valid", "zero", "mean", "edge"]),
+    activation=_ACTIVATIONS,
+)
+_POOLS = st.builds(
+    Pool, kind=st.sampled_from(["max", "mean"]), window=_pairs(3), stride=_pairs(3)
+)
+_DENSES = st.builds(Dense, features=_FEATURES, activation=_ACTIVATIONS)
+_ENDS = st.sampled_from([Flatten(), GlobalPool(kind="max"), GlobalPool(kind="mean")])
+
+
+@st.composite
+def networks(draw) -> IntNetwork:
+    """Any small network: shapes, kernels, strides, paddings, windows, widths, shifts."""
+    shape = (*draw(st.tuples(*[st.integers(1, 11)] * 2)), draw(st.integers(1, 3)))
+    layers: list[Layer] = []
+    wanted = draw(st.lists(_CONVS | _POOLS, min_size=1, max_size=4))
+    if draw(st.booleans()):
+        wanted += [draw(_ENDS), *draw(st.lists(_DENSES, max_size=2))]
+    size = shape
+    for layer in wanted:
+        kernel = getattr(layer, "window", getattr(layer, "kernel", (1, 1)))
+        whole = getattr(layer, "padding", "valid") != "valid"
+        if whole or all(k <= n for k, n in zip(kernel, size[:2], strict=False)):
+            layers.append(layer)
+            size = layer.output_shape(size)
+    if not any(isinstance(layer, Conv | Dense) for layer in layers):
+        layers.insert(0, Conv(features=2, kernel=(1, 1)))
+    return filled(
+        Network(input_shape=shape, layers=tuple(layers)),
+        seed=draw(st.integers(0, 99)),
+        weight_bits=draw(st.integers(2, 8)),
+        activation_bits=draw(st.integers(2, 8)),
+        shifts=draw(st.lists(st.integers(8, 21), min_size=1, max_size=3)),
+    )
