@@ -1,8 +1,9 @@
-# make demo      install, train mnist_cnn on the embedded digits, show what came out
-#                (FULL=1: the full MNIST, prepared or downloaded)
+# make demo      install, train mnist_cnn on the embedded digits, quantise it, prove that
+#                five runtimes agree (FULL=1: the full MNIST, prepared or downloaded)
 # make test      install the test extra, run the whole suite (ARGS="-k loop" for a part)
 # make figures   the long figures that the README quotes
-# make bench     speed against PyTorch
+# make bench     speed of training against PyTorch
+# make bench-int8  speed of the integers against ONNX Runtime and LiteRT
 # make lint      ruff
 #
 # PYTHON=/path/to/python3.12 picks the interpreter; the environment is rebuilt for it.
@@ -11,11 +12,12 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test figures bench lint clean FORCE
+.PHONY: demo test figures bench bench-int8 lint clean FORCE
 
 demo: $(VENV)/.installed
 	$(RUN) -m train --config mnist_cnn --run runs/demo --overwrite \
 	  --data.source $(if $(FULL),auto,embedded)
+	$(RUN) -m quant --run runs/demo --overwrite
 
 test: $(VENV)/.installed-test
 	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
@@ -25,6 +27,9 @@ figures: $(VENV)/.installed
 
 bench: $(VENV)/.installed-bench
 	$(RUN) -m benchmarks.train_speed $(ARGS)
+
+bench-int8: $(VENV)/.installed
+	$(RUN) -m benchmarks.int8_speed $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

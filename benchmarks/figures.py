@@ -1,7 +1,8 @@
 """The long figures that the README quotes, each from the command a user would type.
 
-    make figures                    all of them
-    make figures ARGS="mnist_mlp"   those of one config
+    make figures                          all of them
+    make figures ARGS="mnist_mlp"         those of one config
+    make figures ARGS="mnist_cnn_int8"    those of its integer networks
 
 Writes figures/<name>.json: for every run the command, seed, wall time from the start of
 the process to its end, and what it measured, with the machine it ran on.
@@ -38,6 +39,27 @@ RUNS = {
     "sine_mlp": [["--seed", "0"]],
     "ripple_mlp": [["--seed", "0"]],
 }
+# Name -> config, seeds, and the arguments of each quantisation of the trained network.
+QUANTISED = {
+    "mnist_cnn_int8": (
+        "mnist_cnn",
+        (0, 1, 2),
+        [
+            [],
+            ["--epochs", "0"],
+            ["--weight-bits", "4", "--activation-bits", "4"],
+            ["--weight-bits", "2", "--activation-bits", "2", "--epochs", "5",
+             "--learning-rate", "1e-3"],
+        ],
+    ),
+    "mnist_mlp_int8": (
+        "mnist_mlp",
+        (0, 1, 2),
+        [[], ["--weight-bits", "4", "--activation-bits", "4"]],
+    ),
+}  # fmt: skip
+# Name -> config whose trained network is quantised to every width.
+SWEPT = {"mnist_cnn_sweep": "mnist_cnn"}
 _KEPT = (
     "test_accuracy", "test_mse", "epochs", "wall_s", "images_per_s", "parameters",
     "parameters_sha256", "macs", "seed", "dataset", "versions",
@@ -70,17 +92,82 @@ def measure(name: str, arguments: list[str], scratch: Path) -> dict:
     return {"command": " ".join(command), "process_s": round(wall_s, 1), **kept}
 
 
+_KEPT_QUANTISED = (
+    "test_accuracy_float", "test_accuracy_qat", "test_accuracy_int8", "runtimes",
+    "fake_quant_logit_max_diff", "fake_quant_logits_different", "size_bytes",
+    "training_s", "settings", "dataset", "parameters_sha256", "versions",
+)  # fmt: skip
+
+
+def run_json(command: list[str], *further: str) -> tuple[dict, float]:
+    """What a command prints with --json, and its seconds from start to end."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *command[1:], *further, "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout), round(time.perf_counter() - began, 1)
+
+
+def trained(config: str, seed: int, run: str) -> list[str]:
+    """Trains a network into `run`; gives back the command."""
+    command = ["python", "-m", "train", "--config", config, "--seed", str(seed)]
+    run_json(command, "--run", run, "--overwrite")
+    return command
+
+
+def measure_quantised(name: str, scratch: Path) -> list[dict]:
+    """Trains the network of a config for each seed and quantises it in every way."""
+    config, seeds, variants = QUANTISED[name]
+    runs = []
+    for seed in seeds:
+        trained(config, seed, str(scratch / "run"))
+        for arguments in variants:
+            command = ["python", "-m", "quant", "--run", f"runs/{config}", *arguments]
+            here = [str(scratch / "run") if part.startswith("runs/") else part
+                    for part in command]  # fmt: skip
+            metrics, wall_s = run_json(here, "--overwrite")
+            kept = {key: metrics[key] for key in _KEPT_QUANTISED}
+            runs.append(
+                {"command": " ".join(command), "seed": seed, "process_s": wall_s, **kept}
+            )
+    return runs
+
+
+def measure_sweep(name: str, scratch: Path) -> list[dict]:
+    """Trains a network and quantises it to every width; keeps the picture too."""
+    config = SWEPT[name]
+    trained(config, 0, str(scratch / "run"))
+    result, wall_s = run_json(
+        ["python", "-m", "quant", "sweep"], "--run", str(scratch / "run")
+    )
+    shutil.copy(scratch / "run" / "quant" / "sweep.png", FOLDER.parent / "docs")
+    command = f"python -m quant sweep --run runs/{config}"
+    return [{"command": command, "seed": 0, "process_s": wall_s, **result}]
+
+
+def measure_trained(name: str, scratch: Path) -> list[dict]:
+    return [measure(name, arguments, scratch) for arguments in RUNS[name]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"some of {', '.join(RUNS)}")
-    names = parser.parse_args().names or list(RUNS)
-    unknown = [name for name in names if name not in RUNS]
+    known = {
+        **dict.fromkeys(RUNS, measure_trained),
+        **dict.fromkeys(QUANTISED, measure_quantised),
+        **dict.fromkeys(SWEPT, measure_sweep),
+    }
+    parser.add_argument("names", nargs="*", help=f"some of {', '.join(known)}")
+    names = parser.parse_args().names or list(known)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        parser.error(f"`names` (={unknown[0]}) must be of {', '.join(RUNS)}")
+        parser.error(f"`names` (={unknown[0]}) must be of {', '.join(known)}")
     for name in names:
         with tempfile.TemporaryDirectory() as scratch:
-            runs = [measure(name, arguments, Path(scratch)) for arguments in RUNS[name]]
-        scores = [run["test_accuracy"] for run in runs if run["test_accuracy"] is not None]
+            runs = known[name](name, Path(scratch))
+        scores = [run["test_accuracy"] for run in runs if run.get("test_accuracy")]
         result = {
             "date": datetime.date.today().isoformat(),
             "machine": machine(),
@@ -88,7 +175,8 @@ def main() -> None:
             **({"mean_test_accuracy": statistics.mean(scores)} if scores else {}),
         }
         write_json(FOLDER / f"{name}.json", result)
-        shown = [run["test_accuracy"] or run.get("test_mse") for run in runs]
+        keys = ("test_accuracy", "test_mse", "test_accuracy_int8")
+        shown = [next((run[k] for k in keys if run.get(k)), "") for run in runs]
         print(name, shown, [run["process_s"] for run in runs], flush=True)
 
 

@@ -62,7 +62,7 @@ def run(network: IntNetwork, images: UInt8[Array, "b ..."], matmul: Matmul = dot
         elif isinstance(layer.info.spec, GlobalPool):
             x = _reduced(x, layer.info.spec)
         else:
-            x = x.reshape(len(x), -1)
+            x = x.reshape(x.shape[0], -1)
         outputs[layer.name] = x
     return Result(outputs, counters)
 
@@ -73,7 +73,7 @@ def _weighted(layer: IntLayer, x: jax.Array, matmul: Matmul) -> tuple[jax.Array,
     products_MN, counters = matmul(rows_MK, jnp.asarray(w.matrix), layer)
     sums_MN = products_MN + jnp.asarray(w.bias)[None]
     y_MN = activate(sums_MN, w)
-    return y_MN.reshape(len(x), *layer.info.output_shape), counters
+    return y_MN.reshape(x.shape[0], *layer.info.output_shape), counters
 
 
 def activate(sums_MN: Int32[Array, "m n"], w: Weighted) -> Integer[Array, "m n"]:
@@ -85,12 +85,12 @@ def activate(sums_MN: Int32[Array, "m n"], w: Weighted) -> Integer[Array, "m n"]
 
 
 def requantise(
-    acc: Int32[Array, "*rest"],
-    multiplier: Integer[np.ndarray, "*#rest"],
+    acc: Int32[Array, "..."],
+    multiplier: Integer[np.ndarray, "..."],
     shift: int,
     low: int,
     high: int,
-) -> Int32[Array, "*rest"]:
+) -> Int32[Array, "..."]:
     """clip(RNE(acc * multiplier / 2^shift), low, high) in int32 alone.
 
     What is cut off first saturates anyway: |acc| * multiplier > 2^(shift + 9) gives an
@@ -101,7 +101,7 @@ def requantise(
     return jnp.clip(divide_rne(product, 1 << shift), low, high)
 
 
-def divide_rne(numerator: Int32[Array, "*rest"], denominator: int) -> Int32[Array, "*rest"]:
+def divide_rne(numerator: Int32[Array, "..."], denominator: int) -> Int32[Array, "..."]:
     """Quotient rounded to the nearest integer, halves to the even one."""
     quotient = numerator // denominator
     remainder = numerator - quotient * denominator

@@ -240,7 +240,7 @@ def _array(layer: IntLayer, name: str, dtype, shape: tuple, low: int, high: int)
     found = f"{getattr(array, 'dtype', type(array))}{list(getattr(array, 'shape', ()))}"
     _expect(layer, name, fits, found, f"{np.dtype(dtype)}{list(shape)}")
     worst = array.flat[np.argmax(np.abs(array.astype(np.int64) - (low + high) / 2))]
-    _expect(layer, name, low <= worst <= high, int(worst), f"in {low}..{high}")
+    _expect(layer, name, bool(low <= worst <= high), int(worst), f"in {low}..{high}")
 
 
 def _expect(layer: IntLayer, name: str, rule: bool, value: object, rest: str) -> None:

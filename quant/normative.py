@@ -34,12 +34,12 @@ class Step:
 
 
 def requantise(
-    acc: Int64[np.ndarray, "*rest"],
-    multiplier: Integer[np.ndarray, "*#rest"],
+    acc: Int64[np.ndarray, "..."],
+    multiplier: Integer[np.ndarray, "..."],
     shift: int,
     low: int,
     high: int,
-) -> Int64[np.ndarray, "*rest"]:
+) -> Int64[np.ndarray, "..."]:
     """clip(RNE(acc * multiplier / 2^shift), low, high)
 
     >>> requantise(np.array([1, 2, 3, 5, -3]), np.array([2**15]), 16, -128, 127).tolist()
@@ -50,8 +50,8 @@ def requantise(
 
 
 def divide_rne(
-    numerator: Int64[np.ndarray, "*rest"], denominator: int
-) -> Int64[np.ndarray, "*rest"]:
+    numerator: Int64[np.ndarray, "..."], denominator: int
+) -> Int64[np.ndarray, "..."]:
     """Quotient rounded to the nearest integer, halves to the even one."""
     quotient = numerator // denominator
     remainder = numerator - quotient * denominator
@@ -183,7 +183,7 @@ def run(
     *,
     matmul: Matmul = matmul_blas,
     chunk: int = 250,
-) -> Integer[np.ndarray, "n f"]:
+) -> Integer[np.ndarray, "n ..."]:
     """Outputs of the network for any number of images, `chunk` at a time."""
     outputs = []
     for first in range(0, len(images), chunk):

@@ -33,9 +33,10 @@ class Quantization:
     # stand for the first and last layer with weights.
     layers: tuple[str, ...] = ()
     # Passes over the training set with fake quantisation; 0 is post-training quantisation.
-    epochs: int = 5
-    # Largest learning rate of these passes; it falls to 0 along a cosine.
-    learning_rate: float = 1e-3
+    epochs: int = 3
+    # Largest learning rate of these passes; it falls to 0 along a cosine. Very narrow
+    # widths like more: 1e-3 for 2 bits.
+    learning_rate: float = 3e-4
     # How the first ranges are chosen from float activations and weights: "mse" (least
     # squared error), "minmax" (nothing is cut off) or "percentile".
     calibration: Literal["mse", "minmax", "percentile"] = "mse"
@@ -59,7 +60,7 @@ class Quantization:
             require(self, 2 <= value <= 8, name, "must be in 2..8 bits.")
         require(self, self.epochs >= 0, "epochs", "must be 0 (no training) or more.")
         rate, images = self.learning_rate, self.calibration_images
-        require(self, rate > 0, "learning_rate", "must be above 0; try 0.001.")
+        require(self, rate > 0, "learning_rate", "must be above 0; try 0.0003.")
         require(self, images >= 1, "calibration_images", "must be 1 or more; try 512.")
         inside = 50 < self.percentile <= 100
         require(self, inside, "percentile", "must be above 50 and at most 100; try 99.99.")

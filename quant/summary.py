@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +57,9 @@ def print_summary(metrics: dict, folder: Path) -> None:
     table.add_row("written", f"{stage}/{', '.join(written)}")
     pictures = sorted(path.name for path in stage.glob("*.png"))
     table.add_row("pictures", ", ".join(pictures))
-    table.add_row("next", f"python -m quant predict --run {folder} IMAGE.png")
+    table.add_row(
+        "next", f"python -m quant predict --run {shlex.quote(str(folder))} IMAGE.png"
+    )
     out.print(table)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-
-from configs import registry
 
 
 def print_summary(metrics: dict, folder: Path) -> None:
@@ -30,8 +29,7 @@ def print_summary(metrics: dict, folder: Path) -> None:
     table.add_row("written", f"{stage}/metrics.json, log.jsonl, checkpoint/")
     pictures = sorted(path.name for path in stage.glob("*.png"))
     table.add_row("pictures", ", ".join(pictures))
-    if metrics["name"] in registry.known_names():
-        table.add_row("next", f"python -m configs show {metrics['name']}")
+    table.add_row("next", f"python -m quant --run {shlex.quote(str(folder))}")
     # No markup, and no width in a pipe: a path must come out whole and as it is.
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:

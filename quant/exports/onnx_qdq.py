@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnxruntime
-from jaxtyping import Int, UInt8
+from jaxtyping import Integer, UInt8
 from onnx import TensorProto, helper
 
 from configs.errors import InputError
@@ -28,7 +28,7 @@ RUNTIME = "onnxruntime"
 CHUNK = 200
 _ERRORS_ONLY = 3
 
-Run = Callable[[UInt8[np.ndarray, "n ..."]], Int[np.ndarray, "n ..."]]
+Run = Callable[[UInt8[np.ndarray, "n ..."]], Integer[np.ndarray, "n ..."]]
 
 
 def unsupported(layer: IntLayer) -> str | None:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 from jax import export
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Integer, UInt8
 
 from quant.execute import run
 from quant.network import IntLayer, IntNetwork
@@ -43,14 +43,9 @@ def encode(network: IntNetwork) -> bytes:
     """The file; the same bytes for the same network, JAX and jaxlib."""
     layers = [layer.name for layer in network.walk()]
 
-    def one(image: UInt8[Array, "..."]) -> tuple[jax.Array, ...]:
-        outputs = run(network, image[None]).outputs
-        return tuple(outputs[name][0] for name in layers)
-
-    # `run` asks for the number of images, which no program for any number knows: so
-    # it is written for one, and JAX makes it one for many.
     def program(image: UInt8[Array, "batch ..."]) -> tuple[jax.Array, ...]:
-        return jax.vmap(one)(image)
+        outputs = run(network, image).outputs
+        return tuple(outputs[name] for name in layers)
 
     program.__name__ = program.__qualname__ = _writer()
     (batch,) = export.symbolic_shape("batch")
@@ -78,7 +73,7 @@ def _without_paths() -> Iterator[None]:
 
 def open_session(
     content: bytes, *, threads: int = 1
-) -> Callable[[UInt8[np.ndarray, "n ..."]], Int[np.ndarray, "n f"]]:
+) -> Callable[[UInt8[np.ndarray, "n ..."]], Integer[np.ndarray, "n ..."]]:
     """A function from images to outputs.
 
     Args:
@@ -93,7 +88,7 @@ def open_session(
 
 def layer_outputs(
     content: bytes, network: IntNetwork, images: UInt8[np.ndarray, "n ..."]
-) -> dict[str, Int[np.ndarray, "n ..."]]:
+) -> dict[str, Integer[np.ndarray, "n ..."]]:
     """Output of every layer by name, as the file computes it; see `open_session`."""
     exported = export.deserialize(bytearray(content))
     outputs = _chunked(exported, jax.jit(exported.call), images)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Integer, UInt8
 
 from configs.errors import InputError
 from quant.exports.tflite_builder import with_outputs
@@ -76,13 +76,13 @@ def not_delegated(loaded: Any) -> list[str]:
 
 def open_session(
     content: bytes, *, threads: int = 1
-) -> Callable[[UInt8[np.ndarray, "n ..."]], Int[np.ndarray, "n ..."]]:
+) -> Callable[[UInt8[np.ndarray, "n ..."]], Integer[np.ndarray, "n ..."]]:
     """The file as a function: any number of uint8 images to integer outputs."""
     loaded = interpreter(content, threads)
     detail = loaded.get_output_details()[0]
     shape, dtype = detail["shape_signature"][1:], detail["dtype"]
 
-    def run(images: UInt8[np.ndarray, "n ..."]) -> Int[np.ndarray, "n ..."]:
+    def run(images: UInt8[np.ndarray, "n ..."]) -> Integer[np.ndarray, "n ..."]:
         outputs = [results[0] for results in _chunks(loaded, images)]
         return np.concatenate([np.empty((0, *shape), dtype), *outputs])
 
@@ -91,7 +91,7 @@ def open_session(
 
 def layer_outputs(
     content: bytes, network: IntNetwork, images: UInt8[np.ndarray, "n ..."]
-) -> dict[str, Int[np.ndarray, "n ..."]]:
+) -> dict[str, Integer[np.ndarray, "n ..."]]:
     """Output of every layer by name, as the file computes it."""
     layers = list(network.walk())
     names = [tensor_name(layer, network) for layer in layers]

@@ -66,7 +66,7 @@ class Builder:
         shape: Sequence[int],
         dtype: str,
         *,
-        scale: Sequence[float] | None = None,
+        scale: Sequence[float] | np.ndarray | None = None,
         zero_point: int = 0,
     ) -> int:
         """A computed tensor of any batch: `shape` is without it. Returns its index."""
@@ -79,7 +79,7 @@ class Builder:
         name: str,
         array: np.ndarray,
         *,
-        scale: Sequence[float] | None = None,
+        scale: Sequence[float] | np.ndarray | None = None,
         zero_point: int = 0,
         axis: int = 0,
     ) -> int:

@@ -36,15 +36,13 @@ def test_every_result_is_there(capsys, tmp_path: Path, monkeypatch) -> None:
         "training 30 epochs in 41.3 s, 9,876 images/s",
         "written runs/x/train/metrics.json, log.jsonl, checkpoint/",
         "pictures",
-        "next python -m configs show mnist_cnn",
+        "next python -m quant --run runs/x",
     }
 
 
-def test_a_network_of_the_users_own_is_not_looked_up_by_name(
-    capsys, tmp_path: Path
-) -> None:
-    print_summary({**METRICS, "name": "mine"}, tmp_path)
-    assert "next" not in capsys.readouterr().out
+def test_the_next_command_can_be_pasted(capsys) -> None:
+    print_summary(METRICS, Path("my runs/x"))
+    assert "python -m quant --run 'my runs/x'" in capsys.readouterr().out
 
 
 def test_regression_has_its_squared_error(capsys, tmp_path: Path) -> None:
