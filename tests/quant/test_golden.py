@@ -129,6 +129,15 @@ def test_equal_networks_have_equal_files():
     assert made()[2] != made(seed=1)[2]
 
 
+def test_the_order_in_memory_makes_no_difference():
+    network, pixels, files = made()
+    w = network.weighted["conv1"]
+    swapped = dataclasses.replace(w, weights=np.asfortranarray(w.weights))
+    assert not swapped.weights.flags.c_contiguous
+    swapped = dataclasses.replace(network, weighted={**network.weighted, "conv1": swapped})
+    assert golden.write(swapped, np.asfortranarray(pixels), labels=range(2)) == files
+
+
 def test_a_quantised_folder_takes_and_verifies_them(tmp_path):
     network, _, files = made()
     stored_files.save(network, tmp_path, source={}, files=files)

@@ -176,6 +176,23 @@ def test_huge_shapes_take_no_memory(folder, features, sparse):
         os.truncate(path, 1 << 40)
     tree["files"]["model.safetensors"]["bytes"] = path.stat().st_size
     forge.sign(folder, tree)
+    refused_in_little_memory(folder)
+
+
+@pytest.mark.parametrize("header", [False, True])
+def test_a_large_file_is_not_read_to_be_refused(folder, header):
+    """Neither where it is longer than its tensors, nor where its header is."""
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    length, extra = int.from_bytes(content[:8], "little"), 64 << 20
+    if header:
+        path.write_bytes((length + extra).to_bytes(8, "little") + content[8:])
+    os.truncate(path, len(content) + extra)
+    forge.rehash(folder)
+    refused_in_little_memory(folder)
+
+
+def refused_in_little_memory(folder):
     tracemalloc.start()
     try:
         forge.refused(folder, "model.safetensors")
@@ -183,6 +200,21 @@ def test_huge_shapes_take_no_memory(folder, features, sparse):
     finally:
         tracemalloc.stop()
     assert peak < 4 << 20
+
+
+def test_more_tensors_than_can_be_meant_are_refused(folder, monkeypatch):
+    monkeypatch.setattr(files, "TENSORS_LIMIT_BYTES", 100)
+    forge.refused(folder, "beyond all measure")
+    with pytest.raises(InputError, match=r"model.safetensors` .* must be at most 100"):
+        files.save(forge.tiny(), folder, source={}, files={})
+
+
+def test_the_hash_of_the_file_counts_too(folder):
+    """Where every tensor's own hash is right."""
+    tree = forge.read(folder)
+    tree["files"]["model.safetensors"]["sha256"] = "0" * 64
+    forge.sign(folder, tree)
+    forge.refused(folder, r"model.safetensors` .* must be SHA-256 0000")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 import forge
 import pytest
 
+from configs.errors import InputError
 from quant import files, untrusted
 
 
@@ -75,3 +76,15 @@ def test_what_stands_for_a_further_file_is_reported(folder, name, kind):
     replaced(folder / name, kind)
     [sentence] = files.verify_files(folder, stored.manifest)
     assert name in sentence
+
+
+def test_a_pipe_is_not_even_opened(folder, monkeypatch):
+    """To open a device can already do something; a pipe stands for one here."""
+    replaced(folder / "model.onnx", "pipe")
+    opened = []
+    really = os.open
+    watch = lambda path, *rest, **more: opened.append(path) or really(path, *rest, **more)
+    monkeypatch.setattr(os, "open", watch)
+    with pytest.raises(InputError, match="must be a regular file"):
+        untrusted.open_inside(folder, "model.onnx")
+    assert opened == [folder]
