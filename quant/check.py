@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import InputError
-from quant import exports, files, golden, proof
+from quant import exports, files, golden, proof, untrusted
 from quant.network import IntNetwork
 
 # Random images beside the golden ones that every runtime executes.
@@ -54,14 +53,8 @@ def check(folder: Path, *, threads: int = 1) -> dict[str, str]:
 
 def _content(folder: Path, name: str, size: int) -> bytes:
     """At most one byte more than the manifest announces."""
-    try:
-        with open(folder / name, "rb") as file:
-            return file.read(size + 1)
-    except OSError as error:
-        raise InputError(
-            f"`{folder / name}` cannot be read: {error.strerror}; quantise the run again "
-            f"with --overwrite."
-        ) from None
+    with untrusted.open_inside(folder, name) as file:
+        return file.read(size + 1)
 
 
 def _images(network: IntNetwork) -> np.ndarray:

@@ -73,6 +73,9 @@ class Predict:
     # Print one JSON document.
     json: bool = False
 
+    def __post_init__(self) -> None:
+        require(self, bool(self.images), "images", "must name a picture or more.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Check:

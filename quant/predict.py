@@ -55,12 +55,7 @@ def read_picture(
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 before = picture.size
-                # A transparent background is white paper.
-                if "A" in picture.getbands() or "transparency" in picture.info:
-                    picture = picture.convert("RGBA")
-                    paper = Image.new("RGBA", picture.size, "white")
-                    picture = Image.alpha_composite(paper, picture)
-                picture = picture.convert("L" if channels == 1 else "RGB")
+                picture = _plain(picture).convert("L" if channels == 1 else "RGB")
                 if before != (width, height):
                     picture = picture.resize((width, height), Image.Resampling.BILINEAR)
                 pixels = np.asarray(picture, np.uint8).reshape(shape)
@@ -71,6 +66,21 @@ def read_picture(
         ) from None
     note = f"resized from {before[0]} x {before[1]}" if before != (width, height) else ""
     return (255 - pixels if invert else pixels), note
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """The picture without transparency, in colours that Pillow converts to 8 bits."""
+    # A transparent background is white paper.
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        paper = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(paper, picture)
+    # Pillow cuts wider grays off at 255 instead of scaling them.
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits")
+    return picture
 
 
 def _answer(network: IntNetwork, outputs: np.ndarray) -> dict:

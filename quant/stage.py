@@ -72,7 +72,7 @@ def run(
     """
     display = display or Display()
     stage = folder / "quant"
-    _refuse_existing(stage, resume, overwrite)
+    _refuse_existing(stage, settings, resume, overwrite)
     trained = training.load(folder)
     dataset = load_data(trained)
     display.say(f"Calibrating on {settings.calibration_images} training images.")
@@ -203,7 +203,9 @@ def refuse_unsupported(network: IntNetwork, formats: Sequence[str]) -> None:
                 )
 
 
-def _refuse_existing(stage: Path, resume: bool, overwrite: bool) -> None:
+def _refuse_existing(
+    stage: Path, settings: Quantization, resume: bool, overwrite: bool
+) -> None:
     if resume and overwrite:
         raise InputError("`--resume` and `--overwrite` exclude each other; give one.")
     started = (stage / "metrics.json").exists() or checkpoint.steps(stage / "checkpoint")
@@ -212,6 +214,21 @@ def _refuse_existing(stage: Path, resume: bool, overwrite: bool) -> None:
             f"`--run` (={stage.parent}) already holds a quantised network; replace it with "
             f"--overwrite, or continue an interrupted run with --resume."
         )
+    if started and resume:
+        path = stage / "metrics.json"
+        # An unfinished run has a checkpoint, which is asked for its settings later.
+        same = settings.epochs > 0
+        if path.exists():
+            same = rundir.read_json(path).get("settings") == stored.to_dict(settings)
+        if not same:
+            raise _other("settings")
+
+
+def _other(name: str) -> InputError:
+    return InputError(
+        f"`--resume` needs the {name} that the interrupted run began with; give the old "
+        f"ones, or --overwrite."
+    )
 
 
 def _identity(fit: Fit, trained: Trained, settings: Quantization) -> dict:
@@ -252,10 +269,7 @@ def _continue(session: Session, folder: Path, display: Display) -> None:
         ("parameters_sha256", "trained parameters"),
     ):
         if mine[what] != theirs[what]:
-            raise InputError(
-                f"`--resume` needs the {name} that the interrupted run began with; give "
-                f"the old ones, or --overwrite."
-            )
+            raise _other(name)
     for what in ("devices", "versions"):
         if mine[what] != theirs[what]:
             display.say(

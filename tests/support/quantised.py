@@ -18,6 +18,7 @@ from train.progress import Display
 QUIET = Display(quiet=True)
 # What most tests ask for: calibration alone, on few images.
 AS_IT_IS = Quantization(epochs=0, calibration_images=64)
+FINE_TUNED = Quantization(epochs=2, calibration_images=64)
 # Without its pictures and without JAX devices of its own, in this process.
 QUICK = """
 import sys
