@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from configs.network import Network
-from quant.network import PIXELS, Format, IntNetwork, Weighted
+from quant.network import ACCUMULATOR_LIMIT, PIXELS, Format, IntNetwork, Weighted
 from quant.qat import Place, Steps
 from train.model import Model
 
@@ -57,7 +57,9 @@ def _layer(
     quotient = kernel / step_F.astype(np.float32)
     weights = np.clip(np.rint(quotient), -high, high).astype(np.int8)
     whole = np.rint(bias.astype(np.float64) / (before.scale * step_F))
-    limit = 2**31 - 1
+    # What the weights can add must still fit into the accumulator.
+    products = before.largest * np.abs(weights.astype(np.int64)).reshape(-1, len(bias))
+    limit = ACCUMULATOR_LIMIT - 1 - products.sum(0)
     return Weighted(
         weights=weights,
         bias=np.clip(whole, -limit, limit).astype(np.int32),

@@ -8,9 +8,7 @@ size is compared with what the network's spec asks for before memory is spent on
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
-import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from quant.manifest import Skeleton, Tensor, require_equal, require_fields
 from quant.network import IntNetwork
 from quant.untrusted import refusal, wrong
 from train import rundir
+from train.versions import versions
 
 MANIFEST = "manifest.json"
 TENSORS = "model.safetensors"
@@ -43,7 +42,8 @@ _DERIVED = tuple(
 # Files that a manifest may list beside the tensors.
 _KNOWN = re.compile(r"model\.(onnx|tflite|stablehlo)|golden/[^/]+")
 _PACKAGES = (
-    "numpy", "safetensors", "jax", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers",
+    "numpy", "safetensors", "jax", "jaxlib", "onnx", "onnxruntime", "ai-edge-litert",
+    "flatbuffers",
 )  # fmt: skip
 # As the format of safetensors writes them.
 _DTYPES = {"int8": "I8", "uint8": "U8", "int32": "I32"}
@@ -78,7 +78,7 @@ def save(
         **described.describe(network, _first_bytes(content)),
         "files": {name: _entry(files[name]) for name in sorted(files)},
         "source": source,
-        "versions": _versions(),
+        "versions": versions(_PACKAGES),
     }
     text = _text({**manifest, "sha256": own_sha256(manifest)})
     for what, size, limit in (
@@ -116,16 +116,6 @@ def _first_bytes(content: bytes) -> dict[str, int]:
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     return {name: 8 + length + one["data_offsets"][0] for name, one in header.items()}
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "none"
-    return versions
 
 
 def load(folder: Path) -> Stored:

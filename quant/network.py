@@ -36,13 +36,18 @@ UNSIGNED_ACTIVATIONS = ("relu", "sigmoid", "softplus")
 DIRECT_ACTIVATIONS = ("identity", "relu")
 
 
+def integer_range(signed: bool, bits: int) -> tuple[int, int]:
+    """Smallest and largest integer of a width, in two's complement if signed.
+
+    >>> integer_range(False, 8), integer_range(True, 4)
+    ((0, 255), (-8, 7))
+    """
+    return (-(1 << (bits - 1)) if signed else 0), (1 << (bits - signed)) - 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """Integers q in low..high that stand for the real numbers q * 2^exponent.
-
-    >>> Format(signed=False, exponent=-8).high, Format(signed=True, exponent=0, bits=4).low
-    (255, -8)
-    """
+    """Integers q in low..high that stand for the real numbers q * 2^exponent."""
 
     signed: bool
     exponent: int
@@ -57,11 +62,11 @@ class Format:
 
     @property
     def low(self) -> int:
-        return -(1 << (self.bits - 1)) if self.signed else 0
+        return integer_range(self.signed, self.bits)[0]
 
     @property
     def high(self) -> int:
-        return (1 << (self.bits - self.signed)) - 1
+        return integer_range(self.signed, self.bits)[1]
 
     @property
     def largest(self) -> int:
@@ -206,8 +211,11 @@ def _check(layer: IntLayer) -> None:
     spec = info.spec
     inputs = info.input_shape[-1]
     shape = (*getattr(spec, "kernel", ()), inputs, spec.features)
-    _expect(layer, "shift", w.shift in SHIFTS, w.shift, "in 8..21")
-    _expect(layer, "weight_bits", 2 <= w.weight_bits <= 8, w.weight_bits, "in 2..8")
+    for name, allowed in (("shift", SHIFTS), ("weight_bits", range(2, 9))):
+        value = getattr(w, name)
+        fits = type(value) is int and value in allowed
+        rule = f"a whole number in {allowed[0]}..{allowed[-1]}"
+        _expect(layer, name, fits, value, rule)
     _array(layer, "weights", np.int8, shape, -w.weight_high, w.weight_high)
     _array(layer, "bias", np.int32, (spec.features,), -(2**31) + 1, 2**31 - 1)
     _array(layer, "multiplier", np.int32, (spec.features,), 1, 65535)

@@ -19,7 +19,12 @@ from flax import nnx
 from configs.network import Conv, GlobalPool, Network, Pool
 from quant.certificate import nearest_agreeing
 from quant.fake import dyadic, fake_quantize, power_of_two, round_ste
-from quant.network import DIRECT_ACTIVATIONS, PIXELS, UNSIGNED_ACTIVATIONS
+from quant.network import (
+    DIRECT_ACTIVATIONS,
+    PIXELS,
+    UNSIGNED_ACTIVATIONS,
+    integer_range,
+)
 from quant.settings import Quantization
 from train.model import Model, Operators, build, float_operators
 from train.products import Product
@@ -37,11 +42,11 @@ class Site:
 
     @property
     def low(self) -> int:
-        return -(1 << (self.bits - 1)) if self.signed else 0
+        return integer_range(self.signed, self.bits)[0]
 
     @property
     def high(self) -> int:
-        return (1 << (self.bits - self.signed)) - 1
+        return integer_range(self.signed, self.bits)[1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
-import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,11 +32,13 @@ from train.fit import Fit, prepare
 from train.mesh import AXIS, place
 from train.model import Model
 from train.progress import Display
+from train.resume import resume as resume_at
 from train.session import Outcome, Session
 from train.stage import Trained
+from train.versions import versions
 
 # Packages whose version can change a result.
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "onnxruntime", "ai-edge-litert")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "onnxruntime", "ai-edge-litert")
 
 
 class Fitted(NamedTuple):
@@ -163,7 +163,7 @@ def quantise(
             identity=_identity(fit, trained, settings),
         )
         if resume and folder:
-            _continue(session, folder, session.display)
+            resume_at(session, folder, session.display, _refuse_other)
         outcome = session.finish()
         model, outputs = loop.merge(fit.graph, outcome.params), outcome.outputs
     else:
@@ -237,7 +237,7 @@ def _identity(fit: Fit, trained: Trained, settings: Quantization) -> dict:
         "settings_sha256": settings_sha256(settings),
         "parameters_sha256": trained.metrics["parameters_sha256"],
         "devices": fit.mesh.size,
-        "versions": versions(),
+        "versions": versions(PACKAGES),
     }
 
 
@@ -246,38 +246,13 @@ def settings_sha256(settings: Quantization) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def _continue(session: Session, folder: Path, display: Display) -> None:
-    saved, complaints = checkpoint.restore(folder)
-    for complaint in complaints:
-        display.say(f"warning: {complaint}")
-    if saved is None:
-        display.say("No checkpoint to resume from: starting at step 0.")
-        return
-    mine, theirs = session.identity, saved.meta["identity"]
+def _refuse_other(mine: dict, theirs: dict) -> None:
     for what, name in (
         ("settings_sha256", "settings"),
         ("parameters_sha256", "trained parameters"),
     ):
         if mine[what] != theirs[what]:
             raise _other(name)
-    for what in ("devices", "versions"):
-        if mine[what] != theirs[what]:
-            display.say(
-                f"warning: {what} were {theirs[what]} and are {mine[what]} now; the "
-                f"result will not be bit-identical to an uninterrupted run."
-            )
-    session.restore(saved)
-    display.say(f"Resuming after step {saved.step} of {session.fit.steps}.")
 
 
 def _source(trained: Trained, settings: Quantization, dataset: Dataset) -> dict:
@@ -325,5 +300,5 @@ def _metrics(
         "layers": layer_data(network, test.images),
         "dataset": trained.metrics["dataset"],
         "parameters_sha256": trained.metrics["parameters_sha256"],
-        "versions": versions(),
+        "versions": versions(PACKAGES),
     }

@@ -13,12 +13,13 @@ from quant import normative
 from quant.measure import scores_of_integers
 from quant.network import IntNetwork
 from quant.settings import Quantization
-from quant.stage import load_data, quantise, versions
+from quant.stage import PACKAGES, load_data, quantise
 from train import rundir
 from train import stage as training
 from train.dataset import Dataset
 from train.plots import BLUE, GRAY, ORANGE, canvas, dress, save
 from train.progress import Display
+from train.versions import versions
 
 
 def sweep(
@@ -55,7 +56,7 @@ def sweep(
         "images": len(dataset.test),
         "dataset": trained.metrics["dataset"],
         "parameters_sha256": trained.metrics["parameters_sha256"],
-        "versions": versions(),
+        "versions": versions(PACKAGES),
     }
     stage = folder / "quant"
     with rundir.writing(stage):

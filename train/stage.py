@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
-import platform
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +20,9 @@ from train.fit import Fit, prepare
 from train.model import Model, build
 from train.pictures import write_pictures
 from train.progress import Display
+from train.resume import resume as resume_at
 from train.session import Outcome, Session, kept_parameters
+from train.versions import versions
 from train.widths import write_fits
 
 # Packages whose version can change a result.
@@ -127,13 +127,8 @@ def _identity(fit: Fit) -> dict:
         "config_sha256": stored.sha256(decisive(fit.experiment)),
         "dataset_sha256": fit.dataset.sha256,
         "devices": fit.mesh.size,
-        "versions": _versions(),
+        "versions": versions(_PACKAGES),
     }
-
-
-def _versions() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), **versions}
 
 
 def _refuse_existing(stage: Path, resume: bool, overwrite: bool) -> None:
@@ -153,35 +148,25 @@ def _continue(session: Session, folder: Path, display: Display) -> None:
     Raises:
       InputError: the checkpoint was made with other settings or other data.
     """
-    saved, complaints = checkpoint.restore(folder / "train" / "checkpoint")
-    for complaint in complaints:
-        display.say(f"warning: {complaint}")
-    if saved is None:
-        display.say("No checkpoint to resume from: starting at step 0.")
-        return
-    mine, theirs = session.identity, saved.meta["identity"]
-    if mine["config_sha256"] != theirs["config_sha256"]:
-        before = decisive(rundir.read_config(folder))
-        changes = stored.differences(before, decisive(session.fit.experiment))
-        raise InputError(
-            f"`--resume` needs the settings the run began with; changed: "
-            f"{', '.join(changes) or 'config.json itself'}. Give the old ones, or "
-            f"--overwrite."
-        )
-    if mine["dataset_sha256"] != theirs["dataset_sha256"]:
-        raise InputError(
-            f"`--resume` needs the data the run began with; {session.fit.dataset.name} "
-            f"now has SHA-256 {mine['dataset_sha256'][:12]}, then "
-            f"{theirs['dataset_sha256'][:12]}. Restore it, or give --overwrite."
-        )
-    for what in ("devices", "versions"):
-        if mine[what] != theirs[what]:
-            display.say(
-                f"warning: {what} were {theirs[what]} and are {mine[what]} now; the "
-                f"result will not be bit-identical to an uninterrupted run."
+
+    def refuse(mine: dict, theirs: dict) -> None:
+        if mine["config_sha256"] != theirs["config_sha256"]:
+            before = decisive(rundir.read_config(folder))
+            changes = stored.differences(before, decisive(session.fit.experiment))
+            raise InputError(
+                f"`--resume` needs the settings the run began with; changed: "
+                f"{', '.join(changes) or 'config.json itself'}. Give the old ones, or "
+                f"--overwrite."
             )
-    session.restore(saved)
-    display.say(f"Resuming after step {saved.step} of {session.fit.steps}.")
+        if mine["dataset_sha256"] != theirs["dataset_sha256"]:
+            raise InputError(
+                f"`--resume` needs the data the run began with; "
+                f"{session.fit.dataset.name} now has SHA-256 "
+                f"{mine['dataset_sha256'][:12]}, then {theirs['dataset_sha256'][:12]}. "
+                f"Restore it, or give --overwrite."
+            )
+
+    resume_at(session, folder / "train" / "checkpoint", display, refuse)
 
 
 def _check_same_step(session: Session) -> None:
@@ -212,7 +197,7 @@ def _metrics(fit: Fit, outcome: Outcome) -> dict:
         "macs": experiment.network.macs,
         "seed": experiment.seed,
         "devices": [str(device) for device in jax.devices()],
-        "versions": _versions(),
+        "versions": versions(_PACKAGES),
     }
 
 

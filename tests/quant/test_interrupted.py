@@ -35,6 +35,7 @@ def interrupt_at(call: int, monkeypatch) -> None:
     monkeypatch.setattr(session.Session, "_piece", piece)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_bits(run, fine_tuned_run, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at(3, patch)

@@ -13,6 +13,8 @@ from quant import normative, stage, sweep
 from quant.settings import Quantization
 from train import stage as training
 
+pytestmark = pytest.mark.slow
+
 TRIED = [(8, 8, 0), (8, 3, 0), (3, 8, 0), (3, 3, 0), (8, 8, 1), (3, 3, 1)]
 
 
