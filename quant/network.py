@@ -214,7 +214,7 @@ def _check(layer: IntLayer) -> None:
     for name, allowed in (("shift", SHIFTS), ("weight_bits", range(2, 9))):
         value = getattr(w, name)
         fits = type(value) is int and value in allowed
-        rule = f"a whole number in {allowed[0]}..{allowed[-1]}"
+        rule = f"in {allowed[0]}..{allowed[-1]}"
         _expect(layer, name, fits, value, rule)
     _array(layer, "weights", np.int8, shape, -w.weight_high, w.weight_high)
     _array(layer, "bias", np.int32, (spec.features,), -(2**31) + 1, 2**31 - 1)

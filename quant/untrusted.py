@@ -29,7 +29,8 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 def refusal(where: object, sentence: str) -> InputError:
     """What is wrong with a file of a quantised run, and the way out."""
-    return InputError(f"`{where}` {sentence}; quantise the run again with --overwrite.")
+    again = "python -m quant --run DIR --overwrite"
+    return InputError(f"`{where}` {sentence}; quantise the run again: `{again}`.")
 
 
 def wrong(where: object, value: object, rule: str) -> InputError:

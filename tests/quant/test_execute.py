@@ -105,12 +105,13 @@ def test_halves_are_met_and_rounded_to_even() -> None:
 @pytest.mark.parametrize("signed", [False, True])
 def test_dot_is_exact_for_bytes_of_both_signs(signed: bool) -> None:
     """Against 64-bit integers, with all extremes of both factors."""
+    layer = next(filled(spec("cnn")).walk())
     low, high, dtype = (-128, 128, np.int8) if signed else (0, 256, np.uint8)
     draw = np.random.default_rng(0)
     x = draw.integers(low, high, (9, 70)).astype(dtype)
     w = draw.integers(-127, 128, (70, 5)).astype(np.int8)
     x[0], x[1], w[:, 0], w[:, 1] = low, high - 1, 127, -127
-    y, counters = execute.dot(jnp.asarray(x), jnp.asarray(w), None)
+    y, counters = execute.dot(jnp.asarray(x), jnp.asarray(w), layer)
     assert y.dtype == jnp.int32
     assert counters is None
     np.testing.assert_array_equal(y, x.astype(np.int64) @ w.astype(np.int64))
