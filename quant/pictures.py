@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from quant.calibrate import observe
+from quant.fit import Fitted
 from quant.measure import saturation
 from quant.network import Format, IntLayer, IntNetwork
 from train.dataset import Dataset
@@ -23,12 +24,10 @@ _BINS = 101
 _LOOKED_AT = 256
 
 
-def write_pictures(folder: Path, *, trained: Trained, fitted, dataset: Dataset) -> None:
-    """Draws weights.png and activations.png into `folder`.
-
-    Args:
-      fitted: a `quant.stage.Fitted`.
-    """
+def write_pictures(
+    folder: Path, *, trained: Trained, fitted: Fitted, dataset: Dataset
+) -> None:
+    """Draws weights.png and activations.png into `folder`."""
     name, network = trained.experiment.name, fitted.network
     images = dataset.test.images[:_LOOKED_AT]
     kernels = {

@@ -3,53 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from configs import stored
 from configs.errors import InputError
-from configs.schema import Experiment, Optimizer
 from quant import exports, files, golden, proof
-from quant.calibrate import calibrate, observe
-from quant.convert import convert
+from quant.fit import PACKAGES, Fitted, calibration_values, other_run, quantise
 from quant.measure import layer_data, scores_of_integers
 from quant.network import IntNetwork
 from quant.pictures import write_pictures
-from quant.qat import fake_model, make_plan
 from quant.settings import Quantization
-from train import checkpoint, data, loop, rundir
+from train import checkpoint, data, rundir
 from train import stage as training
 from train.dataset import Dataset
-from train.evaluate import make_predict, scores
-from train.fit import Fit, prepare
-from train.mesh import AXIS, place
-from train.model import Model
+from train.evaluate import scores
 from train.progress import Display
-from train.resume import resume as resume_at
-from train.session import Outcome, Session
 from train.stage import Trained
 from train.versions import versions
-
-# Packages whose version can change a result.
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "onnxruntime", "ai-edge-litert")
-
-
-class Fitted(NamedTuple):
-    """A network with fake quantisation after its training, and what it became."""
-
-    network: IntNetwork
-    # Its float outputs for the test set, (N, F).
-    outputs: np.ndarray
-    # None for post-training quantisation.
-    outcome: Outcome | None
-    model: Model
 
 
 def run(
@@ -76,7 +52,9 @@ def run(
     trained = training.load(folder)
     dataset = load_data(trained)
     display.say(f"Calibrating on {settings.calibration_images} training images.")
-    first = quantise(trained, dataset, dataclasses.replace(settings, epochs=0))
+    seen = calibration_values(trained, dataset, settings)
+    untrained = dataclasses.replace(settings, epochs=0)
+    first = quantise(trained, dataset, untrained, seen=seen)
     refuse_unsupported(first.network, formats)
     chosen = dataset.test.images[:golden_images]
     golden.write(first.network, chosen)
@@ -87,8 +65,8 @@ def run(
         fitted = first
         if settings.epochs:
             fitted = quantise(
-                trained, dataset, settings, folder=stage / "checkpoint", resume=resume,
-                penalty=penalty, display=display,
+                trained, dataset, settings, seen=seen, folder=stage / "checkpoint",
+                resume=resume, penalty=penalty, display=display,
             )  # fmt: skip
         training_s = time.monotonic() - began
         display.say("Writing the integer network and its exports.")
@@ -132,63 +110,6 @@ def load_data(trained: Trained) -> Dataset:
     return dataset
 
 
-def quantise(
-    trained: Trained,
-    dataset: Dataset,
-    settings: Quantization,
-    *,
-    folder: Path | None = None,
-    resume: bool = False,
-    penalty: Callable[[Any], jax.Array] | None = None,
-    display: Display | None = None,
-) -> Fitted:
-    """Calibrates, trains with fake quantisation, and converts to integers.
-
-    Checkpoints go to `folder`; with `resume` the newest good one is continued.
-    """
-    spec = trained.experiment.network
-    seen = observe(spec, trained.model, dataset.train.images[: settings.calibration_images])
-    steps = calibrate(make_plan(spec, settings), trained.model, seen, settings)
-    model = fake_model(spec, trained.model, steps)
-    devices = jax.devices()[: trained.experiment.train.cpu_devices]
-    mesh = Mesh(np.array(devices), (AXIS,))
-    outcome = None
-    if settings.epochs:
-        experiment = fine_tuning(trained.experiment, settings)
-        fit = prepare(experiment, dataset, model=model, mesh=mesh, penalty=penalty)
-        session = Session(
-            fit,
-            folder=folder,
-            display=display or Display(quiet=True),
-            identity=_identity(fit, trained, settings),
-        )
-        if resume and folder:
-            resume_at(session, folder, session.display, _refuse_other)
-        outcome = session.finish()
-        model, outputs = loop.merge(fit.graph, outcome.params), outcome.outputs
-    else:
-        graph, params = loop.split(model)
-        outputs = make_predict(graph, mesh)(place(params, mesh), dataset.test.images)
-    network = convert(spec, model, model.activation_quantizer, dataset.classes)
-    return Fitted(network, outputs, outcome, model)
-
-
-def fine_tuning(experiment: Experiment, settings: Quantization) -> Experiment:
-    """The experiment whose training is quantisation-aware: shorter, from a finished net."""
-    optimizer = Optimizer(
-        learning_rate=settings.learning_rate,
-        warmup=0.05,
-        weight_decay=experiment.optimizer.weight_decay,
-        label_smoothing=experiment.optimizer.label_smoothing,
-    )
-    train = dataclasses.replace(
-        experiment.train, epochs=settings.epochs, patience=0, precision="float32"
-    )
-    return dataclasses.replace(
-        experiment, optimizer=optimizer, train=train, seed=settings.seed
-    )
-
-
 def refuse_unsupported(network: IntNetwork, formats: Sequence[str]) -> None:
     """Refuses a layer that a wanted format cannot express, before anything is written."""
     for name in formats:
@@ -221,38 +142,7 @@ def _refuse_existing(
         if path.exists():
             same = rundir.read_json(path).get("settings") == stored.to_dict(settings)
         if not same:
-            raise _other("settings")
-
-
-def _other(name: str) -> InputError:
-    return InputError(
-        f"`--resume` needs the {name} that the interrupted run began with; give the old "
-        f"ones, or --overwrite."
-    )
-
-
-def _identity(fit: Fit, trained: Trained, settings: Quantization) -> dict:
-    """What a checkpoint must share with the run that continues it."""
-    return {
-        "settings_sha256": settings_sha256(settings),
-        "parameters_sha256": trained.metrics["parameters_sha256"],
-        "devices": fit.mesh.size,
-        "versions": versions(PACKAGES),
-    }
-
-
-def settings_sha256(settings: Quantization) -> str:
-    text = stored.canonical(stored.to_dict(settings))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _refuse_other(mine: dict, theirs: dict) -> None:
-    for what, name in (
-        ("settings_sha256", "settings"),
-        ("parameters_sha256", "trained parameters"),
-    ):
-        if mine[what] != theirs[what]:
-            raise _other(name)
+            raise other_run("settings")
 
 
 def _source(trained: Trained, settings: Quantization, dataset: Dataset) -> dict:
@@ -277,9 +167,10 @@ def _metrics(
 ) -> dict:
     task, test = trained.experiment.task, dataset.test
     real = integers.astype(np.float64) * network.output.scale
-    fake = scores(fitted.outputs, test.labels, task)
+    outputs = fitted.fake_outputs(test.images)
+    fake = scores(outputs, test.labels, task)
     whole = scores_of_integers(integers, network.output, test.labels, task)
-    difference = np.abs(fitted.outputs - real)
+    difference = np.abs(outputs - real)
     score = "accuracy" if task == "classification" else "mse"
     found = {
         f"test_{score}_float": trained.metrics[f"test_{score}"],

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from quant import normative
+from quant.fit import PACKAGES, calibration_values, quantise
 from quant.measure import scores_of_integers
 from quant.network import IntNetwork
 from quant.settings import Quantization
-from quant.stage import PACKAGES, load_data, quantise
+from quant.stage import load_data
 from train import rundir
 from train import stage as training
 from train.dataset import Dataset
@@ -37,12 +38,13 @@ def sweep(
     task = trained.experiment.task
     tried = [(w, a, 0) for w in bits for a in bits]
     tried += [(b, b, epochs) for b in bits] if epochs else []
+    seen = calibration_values(trained, dataset, Quantization())
     points = []
     for weights, activations, passes in tried:
         settings = Quantization(
             weight_bits=weights, activation_bits=activations, epochs=passes
         )
-        network = quantise(trained, dataset, settings).network
+        network = quantise(trained, dataset, settings, seen=seen).network
         point = {"weight_bits": weights, "activation_bits": activations, "epochs": passes}
         points.append(point | _score(network, dataset, task))
         value = list(points[-1].values())[-1]

@@ -6,7 +6,7 @@ import pytest
 import quantised
 from PIL import Image
 
-from quant import normative, pictures, stage
+from quant import fit, normative, pictures, stage
 from quant.measure import layer_data, saturation
 from train import stage as training
 from train.plots import ORANGE
@@ -84,7 +84,7 @@ def test_an_unsigned_output_has_one_limit():
 def test_the_pictures_of_a_run_are_files(quantised_run, tmp_path):
     trained = training.load(quantised_run)
     dataset = stage.load_data(trained)
-    fitted = stage.quantise(trained, dataset, quantised.AS_IT_IS)
+    fitted = fit.quantise(trained, dataset, quantised.AS_IT_IS)
     pictures.write_pictures(tmp_path, trained=trained, fitted=fitted, dataset=dataset)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "activations.png", "weights.png",

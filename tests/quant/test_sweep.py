@@ -9,7 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from configs.errors import InputError
-from quant import normative, stage, sweep
+from quant import fit, normative, stage, sweep
 from quant.settings import Quantization
 from train import stage as training
 
@@ -47,7 +47,7 @@ def test_each_record_is_what_the_integers_of_these_widths_score(swept):
     dataset = stage.load_data(trained)
     for weights, activations in ((8, 8), (3, 3)):
         settings = Quantization(weight_bits=weights, activation_bits=activations, epochs=0)
-        network = stage.quantise(trained, dataset, settings).network
+        network = fit.quantise(trained, dataset, settings).network
         logits = normative.run(network, dataset.test.images)
         right = np.mean(np.argmax(logits, 1) == dataset.test.labels)
         (point,) = (p for p in result["points"] if keys([p]) == [(weights, activations, 0)])
