@@ -27,6 +27,9 @@ from train.progress import Display
 from train.stage import Trained
 from train.versions import versions
 
+# Results of another command in the same folder.
+_OF_OTHERS = ("sweep.json", "sweep.png")
+
 
 def run(
     folder: Path,
@@ -57,10 +60,12 @@ def run(
     first = quantise(trained, dataset, untrained, seen=seen)
     refuse_unsupported(first.network, formats)
     chosen = dataset.test.images[:golden_images]
-    golden.write(first.network, chosen)
+    named = trained.experiment.task == "classification"
+    labels = dataset.test.labels[:golden_images] if named else None
+    golden.write(first.network, chosen, labels)
     with rundir.lock(stage):
         if overwrite:
-            rundir.clear(stage)
+            rundir.clear(stage, keep=_OF_OTHERS)
         began = time.monotonic()
         fitted = first
         if settings.epochs:
@@ -70,22 +75,21 @@ def run(
             )  # fmt: skip
         training_s = time.monotonic() - began
         display.say("Writing the integer network and its exports.")
-        contents = {name: exports.module(name).encode(fitted.network) for name in formats}
+        contents = {
+            **{exports.module(n).FILE: exports.module(n).encode(fitted.network)
+               for n in formats},
+            **golden.write(fitted.network, chosen, labels),
+        }  # fmt: skip
         source = _source(trained, settings, dataset)
-        written = {exports.module(name).FILE: c for name, c in contents.items()}
-        written |= golden.write(fitted.network, chosen)
-        files.save(fitted.network, stage, source=source, files=written)
-        # From here on only what a user of the files would have.
-        network = files.load(stage).network
-        contents = {n: (stage / exports.module(n).FILE).read_bytes() for n in formats}
-        verdicts, integers = proof.prove(
-            network, contents, dataset.test.images, threads=threads, say=display.say
-        )
-        metrics = _metrics(trained, settings, dataset, network, fitted, integers)
-        metrics |= {"runtimes": {v.runtime: v.data() for v in verdicts}}
-        metrics |= {"files": {name: len(content) for name, content in written.items()}}
-        metrics |= {"training_s": round(training_s, 3)}
-        metrics |= {"wall_s": round(time.monotonic() - began, 3)}
+        files.save(fitted.network, stage, source=source, files=contents)
+        proved, integers = _proved(stage, formats, trained, dataset, threads, display)
+        metrics = {
+            **_metrics(trained, settings, dataset, fitted, integers),
+            **proved,
+            "files": {name: len(content) for name, content in contents.items()},
+            "training_s": round(training_s, 3),
+            "wall_s": round(time.monotonic() - began, 3),
+        }
         display.say("Drawing pictures.")
         with rundir.writing(stage):
             write_pictures(stage, trained=trained, fitted=fitted, dataset=dataset)
@@ -161,35 +165,59 @@ def _metrics(
     trained: Trained,
     settings: Quantization,
     dataset: Dataset,
-    network: IntNetwork,
     fitted: Fitted,
     integers: np.ndarray,
 ) -> dict:
-    task, test = trained.experiment.task, dataset.test
-    real = integers.astype(np.float64) * network.output.scale
-    outputs = fitted.fake_outputs(test.images)
-    fake = scores(outputs, test.labels, task)
-    whole = scores_of_integers(integers, network.output, test.labels, task)
-    difference = np.abs(outputs - real)
-    score = "accuracy" if task == "classification" else "mse"
-    found = {
-        f"test_{score}_float": trained.metrics[f"test_{score}"],
-        f"test_{score}_qat": fake[score],
-        f"test_{score}_int8": whole[score],
-    }
-    if task == "regression":
-        found |= {f"test_accuracy_{what}": None for what in ("float", "qat", "int8")}
+    """What the network is, what it is worth in floats, and how far it is from them.
+
+    Args:
+      integers: outputs (N, F) of the integer network for the test images.
+    """
+    network, experiment = fitted.network, trained.experiment
+    score = _score(experiment.task)
+    outputs = fitted.fake_outputs(dataset.test.images)
+    fake = scores(outputs, dataset.test.labels, experiment.task)[score]
+    difference = np.abs(outputs - integers * np.float64(network.output.scale))
+    found = {}
+    if experiment.task == "regression":
+        found = {f"test_accuracy_{what}": None for what in ("float", "qat", "int8")}
     return found | {
-        "name": trained.experiment.name,
-        "task": task,
+        "name": experiment.name,
+        "task": experiment.task,
         "settings": stored.to_dict(settings),
+        f"test_{score}_float": trained.metrics[f"test_{score}"],
+        f"test_{score}_qat": fake,
         "fake_quant_logit_max_diff": float(difference.max()),
         "fake_quant_logits_different": int(np.sum(difference > 0)),
         "logit_step": network.output.scale,
         "size_bytes": network.size_bytes(),
-        "float_size_bytes": 4 * trained.experiment.network.parameters,
-        "layers": layer_data(network, test.images),
+        "float_size_bytes": 4 * experiment.network.parameters,
+        "layers": layer_data(network, dataset.test.images),
         "dataset": trained.metrics["dataset"],
         "parameters_sha256": trained.metrics["parameters_sha256"],
         "versions": versions(PACKAGES),
     }
+
+
+def _proved(
+    stage: Path,
+    formats: Sequence[str],
+    trained: Trained,
+    dataset: Dataset,
+    threads: int,
+    display: Display,
+) -> tuple[dict, np.ndarray]:
+    """What every runtime makes of the files, as a user of them has them, and the
+    integers (N, F) that are right."""
+    task, network = trained.experiment.task, files.load(stage).network
+    contents = {name: (stage / exports.module(name).FILE).read_bytes() for name in formats}
+    verdicts, integers = proof.prove(
+        network, contents, dataset.test.images, threads=threads, say=display.say
+    )
+    whole = scores_of_integers(integers, network.output, dataset.test.labels, task)
+    found = {verdict.runtime: verdict.data() for verdict in verdicts}
+    return {f"test_{_score(task)}_int8": whole[_score(task)], "runtimes": found}, integers
+
+
+def _score(task: str) -> str:
+    return "accuracy" if task == "classification" else "mse"

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,15 @@ def write_lines(path: Path, records: list[dict]) -> None:
     write_bytes(path, "".join(lines).encode())
 
 
-def clear(folder: Path) -> None:
-    """Deletes what a stage wrote, its lock excepted."""
+def clear(folder: Path, *, keep: Collection[str] = ()) -> None:
+    """Deletes what a stage wrote; its lock and the names in `keep` stay."""
     with writing(folder):
         for entry in folder.iterdir():
+            if entry.name == ".lock" or entry.name in keep:
+                continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
-            elif entry.name != ".lock":
+            else:
                 entry.unlink()
 
 

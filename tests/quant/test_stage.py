@@ -9,7 +9,7 @@ import quantised
 from PIL import Image
 
 from configs.errors import InputError
-from quant import exports, files, normative, stage
+from quant import exports, files, golden, normative, stage
 from quant.exports import onnx_qdq
 from quant.settings import Quantization
 from train import data
@@ -115,6 +115,20 @@ def test_a_result_is_refused_replaced_or_kept(finished):
     held = {path.name for path in (finished / "quant").rglob("*")}
     assert not held & {"model.tflite", "model.stablehlo", "left.mem"}
     assert tensors(finished) == before["quant/model.safetensors"]
+
+
+def test_overwriting_keeps_what_a_sweep_found(finished):
+    (finished / "quant" / "sweep.json").write_text("{}")
+    (finished / "quant" / "left_over.txt").write_text("")
+    quantised.quantise(finished, overwrite=True)
+    assert (finished / "quant" / "sweep.json").read_text() == "{}"
+    assert not (finished / "quant" / "left_over.txt").exists()
+
+
+def test_golden_vectors_know_the_class_of_their_image(finished):
+    index = json.loads((finished / "quant" / golden.INDEX).read_text())
+    dataset = stage.load_data(training.load(finished))
+    assert index["labels"] == dataset.test.labels[: index["images"]].tolist()
 
 
 def test_a_refused_overwrite_keeps_the_old_result(finished):

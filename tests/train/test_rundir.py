@@ -202,6 +202,13 @@ def test_clear_keeps_the_lock_only_and_holds_it(tmp_path: Path) -> None:
     assert names(other) == ["kept"]
 
 
+def test_clear_keeps_the_names_it_is_told(tmp_path: Path) -> None:
+    for name in ("metrics.json", "sweep.json"):
+        (tmp_path / name).write_text("x")
+    rundir.clear(tmp_path, keep=("sweep.json",))
+    assert names(tmp_path) == ["sweep.json"]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
