@@ -61,7 +61,7 @@ def run(
     refuse_unsupported(first.network, formats)
     chosen = dataset.test.images[:golden_images]
     named = trained.experiment.task == "classification"
-    labels = dataset.test.labels[:golden_images] if named else None
+    labels = dataset.test.labels[:golden_images].tolist() if named else None
     golden.write(first.network, chosen, labels)
     with rundir.lock(stage):
         if overwrite:
