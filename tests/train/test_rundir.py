@@ -242,6 +242,6 @@ def test_the_config_of_a_run_comes_back_or_its_field_is_named(tmp_path: Path) ->
     del tree["seed"]
     (tmp_path / "config.json").write_text(json.dumps(tree))
     with pytest.raises(
-        InputError, match=r"`.*config\.json\.seed` is missing.*train the run"
+        InputError, match=r"`.*config\.json\.seed` is missing.*make it again"
     ):
         rundir.read_config(tmp_path)
