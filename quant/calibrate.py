@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs.network import Network
-from quant.network import PIXELS, SHIFTS
+from quant.network import PIXELS, SHIFTS, weight_high
 from quant.qat import Place, Plan, Site, Steps
 from quant.settings import Quantization
 from train import loop
@@ -116,7 +116,9 @@ def calibrate(
     weights = {
         place.name: np.log2(
             weight_steps(
-                np.asarray(trained.kernel(place.name)), place.weight_high, settings
+                np.asarray(trained.kernel(place.name)),
+                weight_high(place.weight_bits),
+                settings,
             )
         )
         for place in plan.places

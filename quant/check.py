@@ -14,7 +14,7 @@ import numpy as np
 from quant import exports, files, golden, proof, untrusted
 from quant.network import IntNetwork
 
-# Random images beside the golden ones that every runtime executes.
+# Random images that every runtime executes, beside a black and a white one.
 _RANDOM = 64
 
 

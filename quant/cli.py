@@ -5,17 +5,20 @@ As in `train.cli`, nothing here imports JAX before the command is known to be ri
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from configs.checks import require
+from quant.exports import FORMATS, FormatName
 from quant.settings import Quantization
 from train.cli import guarded, stdout_kept_clean
 
@@ -29,8 +32,6 @@ pictures. Exit status 1 if a single logit of a single test image differs.
 Other commands: predict (classify pictures), check (re-validate the files), sweep (accuracy
 against bit width); each has --help."""
 
-Format = Literal["onnx", "tflite", "stablehlo"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Quantise:
@@ -38,7 +39,7 @@ class Quantise:
 
     # Run directory of a finished training, such as runs/mnist_cnn.
     run: str
-    # Continue an interrupted quantisation.
+    # Continue an interrupted quantisation, with the settings that it began with.
     resume: bool = False
     # Replace the quantised network that is there.
     overwrite: bool = False
@@ -47,7 +48,7 @@ class Quantise:
     # Print the metrics as one JSON document.
     json: bool = False
     # What to export beside the safetensors file.
-    formats: tuple[Format, ...] = ("onnx", "tflite", "stablehlo")
+    formats: tuple[FormatName, ...] = FORMATS
     # Test images whose every intermediate value is written to golden/.
     golden_images: int = 2
     # Every setting of the quantisation.
@@ -117,19 +118,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "check": (Check, _check),
         "sweep": (Sweep, _sweep),
     }
-    kind, command = commands.get(name, (Quantise, _quantise))
-    rest = given[1:] if name in commands else given
-    return guarded(lambda: command(_parsed(kind, name if name in commands else "", rest)))
+    if name not in commands:
+        return guarded(lambda: _quantise(_quantise_parsed(given)))
+    kind, command = commands[name]
+    return guarded(lambda: command(_parsed(kind, name, kind.__doc__, given[1:])))
 
 
-def _parsed(kind: type, name: str, arguments: Sequence[str]):
+def _parsed(kind: type, name: str, description: str, given: Sequence[str], **default):
     return tyro.cli(
         kind,
-        args=list(arguments),
+        args=list(given),
         prog=f"python -m quant {name}".strip(),
-        description=kind.__doc__ if name else _DESCRIPTION,
+        description=description,
         config=(tyro.conf.AvoidSubcommands,),
+        **default,
     )
+
+
+def _quantise_parsed(given: Sequence[str]) -> Quantise:
+    """The command; with --resume it says what the interrupted one said, unless told."""
+    first = argparse.ArgumentParser(
+        prog="python -m quant", add_help=False, allow_abbrev=False
+    )
+    first.add_argument("--run", nargs="?")
+    first.add_argument("--resume", action=argparse.BooleanOptionalAction)
+    known, _ = first.parse_known_args(list(given))
+    default = {}
+    if known.run and known.resume:
+        from quant import request
+
+        begun = request.read(Path(known.run) / "quant")
+        if begun:
+            default["default"] = Quantise(
+                run=known.run,
+                formats=begun.formats,
+                golden_images=begun.golden_images,
+                quantization=begun.settings,
+            )
+    return _parsed(Quantise, "", _DESCRIPTION, given, **default)
 
 
 def _all_cores() -> int:
@@ -176,7 +202,7 @@ def _quantise(command: Quantise) -> int:
         )
         return 1
     except Interrupted as stop:
-        again = f"python -m quant --run {folder} --resume"
+        again = f"python -m quant --run {shlex.quote(str(folder))} --resume"
         print(f"{stop}; saved. Continue with `{again}`.", file=sys.stderr)
         return 128 + stop.signum
     if command.json:

@@ -8,7 +8,14 @@ import jax
 import numpy as np
 
 from configs.network import Network
-from quant.network import ACCUMULATOR_LIMIT, PIXELS, Format, IntNetwork, Weighted
+from quant.network import (
+    ACCUMULATOR_LIMIT,
+    PIXELS,
+    Format,
+    IntNetwork,
+    Weighted,
+    weight_high,
+)
 from quant.qat import Place, Steps
 from train.model import Model
 
@@ -49,10 +56,10 @@ def _layer(
     place: Place, steps: Steps, kernel: np.ndarray, bias: np.ndarray, activation: str
 ) -> Weighted:
     before = site_format(steps, place.input)
-    total, after = site_format(steps, place.sum), site_format(steps, place.output)
+    total, after = site_format(steps, place.sum), site_format(steps, place.name)
     step_F = np.asarray(steps.weight(place.name), np.float64)
     unit = math.ldexp(1.0, total.exponent - before.exponent - place.shift)
-    high = place.weight_high
+    high = weight_high(place.weight_bits)
     # The quotient in float32, as the fake quantiser takes it.
     quotient = kernel / step_F.astype(np.float32)
     weights = np.clip(np.rint(quotient), -high, high).astype(np.int8)
@@ -67,7 +74,7 @@ def _layer(
         shift=place.shift,
         weight_bits=place.weight_bits,
         sum=total,
-        table=None if place.sum == place.output else table(activation, total, after),
+        table=None if place.sum == place.name else table(activation, total, after),
         output=after,
     )
 

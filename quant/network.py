@@ -36,37 +36,38 @@ UNSIGNED_ACTIVATIONS = ("relu", "sigmoid", "softplus")
 DIRECT_ACTIVATIONS = ("identity", "relu")
 
 
-def integer_range(signed: bool, bits: int) -> tuple[int, int]:
-    """Smallest and largest integer of a width, in two's complement if signed.
+def weight_high(bits: int) -> int:
+    """Largest magnitude of a weight: both signs reach it, so that -128 is not used.
 
-    >>> integer_range(False, 8), integer_range(True, 4)
-    ((0, 255), (-8, 7))
+    >>> weight_high(8), weight_high(2)
+    (127, 1)
     """
-    return (-(1 << (bits - 1)) if signed else 0), (1 << (bits - signed)) - 1
+    return (1 << (bits - 1)) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Format:
-    """Integers q in low..high that stand for the real numbers q * 2^exponent."""
+class Integers:
+    """Integers in low..high: those of a width, in two's complement if signed.
+
+    >>> [(i.low, i.high) for i in (Integers(signed=False), Integers(signed=True, bits=4))]
+    [(0, 255), (-8, 7)]
+    """
 
     signed: bool
-    exponent: int
     # Width: values of fewer than 8 bits still live in 8-bit containers.
     bits: int = 8
 
     def __post_init__(self) -> None:
         check_types(self)
         require(self, 2 <= self.bits <= 8, "bits", "must be in 2..8.")
-        inside = self.exponent in _EXPONENTS
-        require(self, inside, "exponent", "must be in -32..32: scales beyond are no use.")
 
     @property
     def low(self) -> int:
-        return integer_range(self.signed, self.bits)[0]
+        return -(1 << (self.bits - 1)) if self.signed else 0
 
     @property
     def high(self) -> int:
-        return integer_range(self.signed, self.bits)[1]
+        return (1 << (self.bits - self.signed)) - 1
 
     @property
     def largest(self) -> int:
@@ -74,12 +75,24 @@ class Format:
         return max(-self.low, self.high)
 
     @property
-    def scale(self) -> float:
-        return math.ldexp(1.0, self.exponent)
-
-    @property
     def dtype(self) -> np.dtype:
         return np.dtype(np.int8 if self.signed else np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format(Integers):
+    """Integers q in low..high that stand for the real numbers q * 2^exponent."""
+
+    exponent: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        inside = self.exponent in _EXPONENTS
+        require(self, inside, "exponent", "must be in -32..32: scales beyond are no use.")
+
+    @property
+    def scale(self) -> float:
+        return math.ldexp(1.0, self.exponent)
 
 
 # The network's input: pixels p in 0..255 stand for p / 256.
@@ -113,7 +126,7 @@ class Weighted:
 
     @property
     def weight_high(self) -> int:
-        return (1 << (self.weight_bits - 1)) - 1
+        return weight_high(self.weight_bits)
 
     @property
     def matrix(self) -> np.ndarray:

@@ -23,7 +23,8 @@ from quant.network import (
     DIRECT_ACTIVATIONS,
     PIXELS,
     UNSIGNED_ACTIVATIONS,
-    integer_range,
+    Integers,
+    weight_high,
 )
 from quant.settings import Quantization
 from train.model import Model, Operators, build, float_operators
@@ -33,39 +34,25 @@ Method = Literal["lsq", "pact", "fixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class Site(Integers):
     """A tensor with a grid of its own: where it is made and which integers it may hold."""
 
     name: str
-    signed: bool
-    bits: int
-
-    @property
-    def low(self) -> int:
-        return integer_range(self.signed, self.bits)[0]
-
-    @property
-    def high(self) -> int:
-        return integer_range(self.signed, self.bits)[1]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """A layer with weights among the sites: what it reads and what it makes."""
 
+    # Of the layer and of the site of its output.
     name: str
     # Site of its input; "" for the pixels.
     input: str
-    # Site of its requantised sum and of its output; the same without a table.
+    # Site of its requantised sum; that of its output without a table.
     sum: str
-    output: str
     weight_bits: int
     # Right shift of its requantisation.
     shift: int
-
-    @property
-    def weight_high(self) -> int:
-        return (1 << (self.weight_bits - 1)) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +94,6 @@ def make_plan(network: Network, settings: Quantization) -> Plan:
             name=info.name,
             input=before,
             sum=total,
-            output=info.name,
             weight_bits=widths[info.name].weights,
             shift=16,
         )
@@ -131,14 +117,16 @@ class Steps(nnx.Module):
         self.plan = plan
         self.methods = (activation_method, weight_method)
         param = lambda value: nnx.Param(jnp.asarray(value, jnp.float32))
-        self.activations = nnx.Dict({n: param(v) for n, v in _dotless(activations)})
-        self.weights = nnx.Dict({n: param(v) for n, v in _dotless(weights)})
+        self.activations = nnx.Dict(
+            {_attribute(site): param(v) for site, v in activations.items()}
+        )
+        self.weights = nnx.Dict({layer: param(v) for layer, v in weights.items()})
 
     def activation(self, site: str) -> jax.Array:
         """Step of a site, a power of two."""
         if not site:
             return jnp.float32(PIXELS.scale)
-        log2 = self.activations[site.replace(".", "_")][...]
+        log2 = self.activations[_attribute(site)][...]
         return power_of_two(self._held(log2, self.methods[0]))
 
     def weight(self, layer: str) -> jax.Array:
@@ -159,7 +147,7 @@ class Steps(nnx.Module):
 
     def fake_weights(self, layer: str, kernel: jax.Array) -> jax.Array:
         """The kernel (..., F) on the grid of its integers."""
-        high = self.plan.place(layer).weight_high
+        high = weight_high(self.plan.place(layer).weight_bits)
         step = self.weight(layer).reshape((1,) * (kernel.ndim - 1) + (-1,))
         return fake_quantize(kernel, step, -high, high, self.methods[1])
 
@@ -214,6 +202,6 @@ def fake_model(network: Network, trained: Model, steps: Steps) -> Model:
     return model
 
 
-def _dotless(named: dict) -> list[tuple[str, object]]:
-    """Flax names parameters by attribute; a site such as conv1.sum becomes conv1_sum."""
-    return [(name.replace(".", "_"), value) for name, value in named.items()]
+def _attribute(site: str) -> str:
+    """Flax names parameters by attribute: a site such as conv1.sum becomes conv1_sum."""
+    return site.replace(".", "_")

@@ -1,4 +1,4 @@
-"""The quantisation stage: from a trained run to `runs/<name>/quant/`, and back again."""
+"""The quantisation stage: from a trained run to `runs/<name>/quant/`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from configs import stored
 from configs.errors import InputError
-from quant import exports, files, golden, proof
+from quant import exports, files, golden, proof, request
 from quant.fit import PACKAGES, Fitted, calibration_values, other_run, quantise
 from quant.measure import layer_data, scores_of_integers
 from quant.network import IntNetwork
@@ -35,7 +35,7 @@ def run(
     folder: Path,
     settings: Quantization,
     *,
-    formats: Sequence[str] = exports.FORMATS,
+    formats: Sequence[exports.FormatName] = exports.FORMATS,
     golden_images: int = 2,
     resume: bool = False,
     overwrite: bool = False,
@@ -51,6 +51,9 @@ def run(
     """
     display = display or Display()
     stage = folder / "quant"
+    asked = request.Request(
+        settings=settings, formats=tuple(formats), golden_images=golden_images
+    )
     _refuse_existing(stage, settings, resume, overwrite)
     trained = training.load(folder)
     dataset = load_data(trained)
@@ -66,6 +69,7 @@ def run(
     with rundir.lock(stage):
         if overwrite:
             rundir.clear(stage, keep=_OF_OTHERS)
+        request.write(stage, asked)
         began = time.monotonic()
         fitted = first
         if settings.epochs:
@@ -121,10 +125,11 @@ def refuse_unsupported(network: IntNetwork, formats: Sequence[str]) -> None:
         for layer in network.walk():
             reason = form.unsupported(layer)
             if reason:
-                others = [other for other in formats if other != name]
+                rest = [other for other in formats if other != name]
+                others = " ".join(rest) or "(and nothing after it)"
                 raise InputError(
                     f"`{layer.name}` cannot be exported to {form.FILE}: it has {reason}; "
-                    f"leave the format out with --formats {' '.join(others)}"
+                    f"leave the format out with --formats {others}."
                 )
 
 
@@ -139,6 +144,9 @@ def _refuse_existing(
             f"`--run` (={stage.parent}) already holds a quantised network; replace it with "
             f"--overwrite, or continue an interrupted run with --resume."
         )
+    begun = request.read(stage) if resume else None
+    if begun and begun.settings != settings:
+        raise other_run("settings")
     if started and resume:
         path = stage / "metrics.json"
         # An unfinished run has a checkpoint, which is asked for its settings later.

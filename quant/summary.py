@@ -57,9 +57,9 @@ def print_summary(metrics: dict, folder: Path) -> None:
     table.add_row("written", f"{stage}/{', '.join(written)}")
     pictures = sorted(path.name for path in stage.glob("*.png"))
     table.add_row("pictures", ", ".join(pictures))
-    table.add_row(
-        "next", f"python -m quant predict --run {shlex.quote(str(folder))} IMAGE.png"
-    )
+    run = shlex.quote(str(folder))
+    table.add_row("next", f"python -m accel verify --run {run}")
+    table.add_row("", f"python -m quant predict --run {run} IMAGE.png")
     out.print(table)
 
 

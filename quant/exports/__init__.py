@@ -7,8 +7,10 @@ and `layer_outputs`, and says its `FILE` and the `RUNTIME` that executes it.
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Literal, get_args
 
-FORMATS = ("onnx", "tflite", "stablehlo")
+FormatName = Literal["onnx", "tflite", "stablehlo"]
+FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 
 
 def module(name: str) -> ModuleType:

@@ -12,7 +12,7 @@ from configs.network import Conv, Dense, Network
 from quant import normative
 from quant.calibrate import activation_exponent, calibrate, observe, weight_steps
 from quant.convert import convert
-from quant.network import SHIFTS
+from quant.network import SHIFTS, weight_high
 from quant.qat import Site, fake_model, make_plan
 from quant.settings import Quantization
 from train.model import Model, build
@@ -220,7 +220,7 @@ def test_steps_start_where_calibration_puts_them() -> None:
         assert float(steps.activation(site.name)) == 2.0**exponent
     for place in plan.places:
         kernel = np.asarray(model.kernel(place.name))
-        wanted = weight_steps(kernel, place.weight_high, settings)
+        wanted = weight_steps(kernel, weight_high(place.weight_bits), settings)
         learnt = np.exp2(np.asarray(steps.weights[place.name][...]))
         np.testing.assert_allclose(learnt, wanted, rtol=1e-5)
     assert steps.methods == ("pact", "lsq")

@@ -10,7 +10,7 @@ import quantised
 import runs
 from PIL import Image
 
-from quant import cli, fast, files
+from quant import fast, files
 from quant.exports import onnx_qdq
 
 COMMANDS = ("", "predict", "check", "sweep")
@@ -240,4 +240,3 @@ def test_all_cores_become_devices_of_jax():
         capture_output=True, text=True, env=runs.environment(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert cli.Format.__args__ == ("onnx", "tflite", "stablehlo")

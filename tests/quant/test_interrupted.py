@@ -1,7 +1,9 @@
 """A quantisation that was interrupted goes on to the same bits."""
 
 import dataclasses
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -55,6 +57,72 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(run, fine_tuned_run, monkey
     assert quantised.listing(run / "quant") == held
     quantised.quantise(run, TRAINED, formats=(), resume=True)
     assert tensors(run) == tensors(fine_tuned_run[0])
+
+
+UNUSUAL = (
+    "--epochs", "2", "--calibration-images", "64", "--weight-bits", "4",
+    "--layers", "first=w8a7", "last=w6", "--learning-rate", "1e-3",
+    "--formats", "onnx", "--golden-images", "1",
+)  # fmt: skip
+
+
+def outcome(folder) -> dict[str, object]:
+    """Every file of the stage, but for how long anything took."""
+    held = quantised.listing(folder / "quant")
+    metrics = json.loads(held.pop("metrics.json"))
+    for timed in (metrics, *metrics["runtimes"].values()):
+        for name in [name for name in timed if name.endswith("_s")]:
+            del timed[name]
+    held = {name: held[name] for name in held if not name.startswith("checkpoint/")}
+    return held | {"metrics": metrics}
+
+
+def interrupted(folder, capsys, monkeypatch) -> str:
+    """Begins with unusual settings, is interrupted, and gives back the command it names."""
+    with monkeypatch.context() as patch:
+        interrupt_at(3, patch)
+        assert quantised.main("--run", folder, *UNUSUAL) == 128 + signal.SIGINT
+    (command,) = capsys.readouterr().err.splitlines()[-1].split("`")[1:2]
+    assert not (folder / "quant" / files.MANIFEST).exists()
+    return command
+
+
+@pytest.mark.slow
+def test_the_command_that_is_printed_goes_on_with_the_same_settings(
+    trained_run, tmp_path, capsys, monkeypatch
+):
+    """To the same files; the folder's name is no single word of a shell."""
+    one, other = (quantised.copied(trained_run, tmp_path / n) for n in ("my run", "plain"))
+    command = interrupted(one, capsys, monkeypatch)
+    before = quantised.listing(one)
+    start, arguments = "python -m quant ", shlex.split(command)[3:]
+    assert command.startswith(start)
+    assert arguments == ["--run", str(one), "--resume"]
+    for changed in (["--weight-bits", "8"], ["--epochs", "0"], ["--layers"]):
+        assert quantised.main(*arguments, *changed) == 2
+        message = "needs the settings that the interrupted run began with"
+        assert message in capsys.readouterr().err
+    assert quantised.listing(one) == before
+    assert quantised.main(*arguments) == 0
+    assert "Resuming after step" in capsys.readouterr().err
+    assert quantised.main("--run", other, *UNUSUAL) == 0
+    assert outcome(one) == outcome(other)
+    settings = outcome(one)["metrics"]["settings"]
+    assert (settings["weight_bits"], settings["layers"]) == (4, ["first=w8a7", "last=w6"])
+
+
+@pytest.mark.slow
+def test_what_was_asked_for_is_forgotten_when_it_is_overwritten(run, capsys, monkeypatch):
+    """The defaults count again, and are what a later --resume goes on with."""
+    interrupted(run, capsys, monkeypatch)
+    plain = ("--epochs", "0", "--formats")
+    assert quantised.main("--run", run, "--overwrite", *plain) == 0
+    found = json.loads((run / "quant/metrics.json").read_text())["settings"]
+    assert (found["epochs"], found["weight_bits"], found["layers"]) == (0, 8, [])
+    before = outcome(run)
+    assert quantised.main("--run", run, "--resume") == 0
+    assert outcome(run) == before
+    assert not (run / "quant/model.onnx").exists()
 
 
 def test_a_finished_run_is_not_continued_with_other_settings(finished):

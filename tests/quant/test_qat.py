@@ -14,7 +14,7 @@ from configs.schema import Optimizer
 from quant import normative
 from quant.calibrate import calibrate, observe
 from quant.convert import convert, site_format
-from quant.network import IntNetwork
+from quant.network import IntNetwork, weight_high
 from quant.qat import Place, Plan, Site, Steps, fake_model, make_plan
 from quant.settings import Quantization
 from train import loop, optimizer
@@ -227,7 +227,7 @@ def test_steps_are_what_their_logarithms_round_to() -> None:
         kernel = np.asarray(model.kernel(place.name))
         q = np.asarray(steps.fake_weights(place.name, kernel), np.float64) / (m * unit)
         np.testing.assert_allclose(q, np.rint(q), atol=1e-5)
-        assert np.abs(q).max() <= place.weight_high
+        assert np.abs(q).max() <= weight_high(place.weight_bits)
 
 
 def test_the_plan_names_every_tensor_with_a_grid() -> None:
@@ -241,15 +241,8 @@ def test_the_plan_names_every_tensor_with_a_grid() -> None:
         Site(name="dense1", signed=True, bits=8),
     )
     assert plan.places[:2] == (
-        Place(name="conv1", input="", sum="conv1", output="conv1", weight_bits=6, shift=16),
-        Place(
-            name="conv2",
-            input="conv1",
-            sum="conv2.sum",
-            output="conv2",
-            weight_bits=6,
-            shift=16,
-        ),
+        Place(name="conv1", input="", sum="conv1", weight_bits=6, shift=16),
+        Place(name="conv2", input="conv1", sum="conv2.sum", weight_bits=6, shift=16),
     )
     assert plan.means == (("conv2.padding", "conv1"), ("pool2", "conv3"))
     first = make_plan(spec("mean"), Quantization())
@@ -260,7 +253,7 @@ def test_the_plan_names_every_tensor_with_a_grid() -> None:
     )
     assert (Site(name="a", signed=True, bits=3).low, plan.sites[0].high) == (-4, 15)
     assert plan.sites[2].high == 31
-    assert plan.places[0].weight_high == 31
+    assert weight_high(plan.places[0].weight_bits) == 31
 
 
 def test_means_are_rounded_half_to_even_on_the_pixels_grid() -> None:
@@ -270,16 +263,7 @@ def test_means_are_rounded_half_to_even_on_the_pixels_grid() -> None:
     steps = Steps(
         Plan(
             sites=(Site(name="conv1", signed=False, bits=8),),
-            places=(
-                Place(
-                    name="conv1",
-                    input="",
-                    sum="conv1",
-                    output="conv1",
-                    weight_bits=8,
-                    shift=16,
-                ),
-            ),
+            places=(Place(name="conv1", input="", sum="conv1", weight_bits=8, shift=16),),
             means=make_plan(network, Quantization()).means,
         ),
         {"conv1": -8.0},

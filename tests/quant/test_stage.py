@@ -69,7 +69,8 @@ def test_the_folder_holds_the_fine_tuned_run_network(fine_tuned_run):
     held = {path.name for path in (folder / "quant").iterdir()}
     assert held == {
         ".lock", "activations.png", "checkpoint", "golden", "manifest.json", "metrics.json",
-        "model.onnx", "model.safetensors", "model.stablehlo", "model.tflite", "weights.png",
+        "model.onnx", "model.safetensors", "model.stablehlo", "model.tflite",
+        "settings.json", "weights.png",
     }  # fmt: skip
     manifest = files.load(folder / "quant").manifest
     assert files.verify_files(folder / "quant", manifest) == []
@@ -196,7 +197,7 @@ REFUSALS = [
     (
         no_layer_fits,
         "`pool2` cannot be exported to model.onnx: it has a shape of tomorrow; leave the "
-        "format out with --formats tflite stablehlo",
+        r"format out with --formats tflite stablehlo\.$",
     ),
     (too_many_images, r"`--golden-images` \(=200\) must be at most"),
     (unknown_layer, r"`layers` \(=conv9=w4\) must name a layer with weights"),
@@ -218,6 +219,9 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(
 def test_a_format_that_a_layer_does_not_fit_may_be_left_out(run, monkeypatch):
     """The refusal's own way out."""
     no_layer_fits(run, monkeypatch)
+    message = r"leave the format out with --formats \(and nothing after it\)\.$"
+    with pytest.raises(InputError, match=message):
+        quantised.quantise(run, formats=("onnx",))
     metrics = quantised.quantise(run, formats=("tflite",), golden_images=0)
     assert list(metrics["runtimes"]) == ["numpy", "jax", "litert"]
     assert list(metrics["files"]) == ["model.tflite"]

@@ -35,7 +35,8 @@ def test_the_summary_shows_the_figures(metrics, quantised_run, capsys):
         assert any(line.startswith(row) for line in lines)
     for name in ("numpy", "jax", "onnxruntime", "litert", "stablehlo"):
         assert f"{name} 256 2,560 0" in lines
-    assert lines[-1] == f"next python -m quant predict --run {quantised_run} IMAGE.png"
+    assert lines[-2] == f"next python -m accel verify --run {quantised_run}"
+    assert lines[-1] == f"python -m quant predict --run {quantised_run} IMAGE.png"
     (written,) = (line for line in lines if line.startswith("written "))
     names = (
         "metrics.json, manifest.json, model.safetensors, model.onnx, model.stablehlo, "
