@@ -8,12 +8,9 @@ import numpy as np
 from jaxtyping import Int8
 
 from accel.counters import PHASES, Counters
+from accel.simulation import Lost
 
 _LOAD, _FILL, _STREAM, _DRAIN, _STALL = range(5)
-
-
-class Lost(Exception):
-    """Results that were expected never came out of a machine."""
 
 
 class Bits(NamedTuple):

@@ -16,3 +16,7 @@ class Run(NamedTuple):
     sums: np.ndarray
     # Total of the G runs, done one after the other.
     counters: Counters
+
+
+class Lost(Exception):
+    """Results that were expected never came out of a machine, or not as announced."""
