@@ -1,8 +1,8 @@
 """The controller of a systolic array: what it presents on which edge of the clock.
 
-Tile after tile, `period` edges apart. A tile [rows of K] x [cols of N] of a weight-stationary
-array loads for `rows` edges, then its M items follow; of an output-stationary array its K
-operands follow at once. Edges are counted from 0 here.
+Tile after tile, `period` edges apart. A tile [rows of K] x [cols of N] of a
+weight-stationary array loads for `rows` edges, then its M items follow; of an
+output-stationary array its K operands follow at once. Edges are counted from 0 here.
 """
 
 from __future__ import annotations

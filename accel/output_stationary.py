@@ -5,9 +5,10 @@
     sum       stays: sum[r, c] <- sum[r, c] + wire of input[r, c] * wire of weight[r, c]
     valid, first, last    bits that travel with the inputs
 
-The first product of a tile replaces the sum. When `last` has reached PE (rows-1, cols-1) the
-sums move down for `rows` edges, sum[r, c] <- sum[r-1, c], and what leaves the bottom row is
-captured, the last row of the tile first. B arrays stand side by side in the minor dimension.
+The first product of a tile replaces the sum. When `last` has reached PE (rows-1, cols-1)
+the sums move down for `rows` edges, sum[r, c] <- sum[r-1, c], and what leaves the bottom
+row is captured, the last row of the tile first. B arrays stand side by side in the minor
+dimension.
 """
 
 from __future__ import annotations
@@ -63,15 +64,16 @@ class Registers(NamedTuple):
 
 def reset(rows: int, cols: int, *, item_lanes: int, weight_lanes: int) -> Registers:
     """All registers empty."""
-    words = lambda lanes: jnp.zeros((rows, cols, lanes), jnp.int32)
-    bits, line = jnp.zeros((rows, cols), bool), jnp.zeros(rows - 1, bool)
+    # numpy: a compiled program for each shape of zeros would cost more than the rest.
+    words = lambda lanes: np.zeros((rows, cols, lanes), np.int32)
+    bits, line = np.zeros((rows, cols), bool), np.zeros(rows - 1, bool)
     return Registers(
-        skew=jnp.zeros((rows - 1, rows, item_lanes), jnp.int32),
-        top_skew=jnp.zeros((cols - 1, cols, weight_lanes), jnp.int32),
+        skew=np.zeros((rows - 1, rows, item_lanes), np.int32),
+        top_skew=np.zeros((cols - 1, cols, weight_lanes), np.int32),
         valid_skew=line, first_skew=line, last_skew=line,
         input=words(item_lanes), weight=words(weight_lanes),
         sum=words(max(item_lanes, weight_lanes)), valid=bits, first=bits, last=bits,
-        drain=jnp.zeros(rows, bool),
+        drain=np.zeros(rows, bool),
     )  # fmt: skip
 
 
@@ -91,12 +93,12 @@ def edge(old: Registers, feed: Feed, faults: Masks) -> tuple[Registers, Seen]:
     x, w, valid = right(old.input, left), down(old.weight, top), planes["valid"]
     draining = old.last[-1, -1] | old.drain[:-1].any()
     before = jnp.where(planes["first"][..., None], 0, old.sum)
-    worked = jnp.where(valid[..., None], before + x * w, old.sum)
     moved = down(old.sum, jnp.zeros_like(old.sum[0]))
+    taken = broken(jnp.where(draining, moved, before + x * w), "sum", faults)
     new = Registers(
         skew=skew, top_skew=top_skew, **lines, **planes,
         input=broken(x, "input", faults), weight=broken(w, "weight", faults),
-        sum=broken(jnp.where(draining, moved, worked), "sum", faults),
+        sum=jnp.where(valid[..., None] | draining, taken, old.sum),
         drain=jnp.concatenate([old.last[-1, -1][None], old.drain[:-1]]),
     )  # fmt: skip
     bits = Bits(

@@ -1,8 +1,8 @@
 """The weight-stationary array at full speed: registers that move by renaming, not copying.
 
-Each edge of the clock every partial sum moves down one row. Instead of copying all of them,
-the state keeps a sum in one slot while it passes all rows, and the rows' names rotate: after
-edge t = 1, 2, ... of a stream slot s holds the register of row
+Each edge of the clock every partial sum moves down one row. Instead of copying all of
+them, the state keeps a sum in one slot while it passes all rows, and the rows' names
+rotate: after edge t = 1, 2, ... of a stream slot s holds the register of row
 
     r = (t - 1 - s) mod rows.
 
@@ -56,7 +56,7 @@ def load(
 
     Edge e = 1, 2, ... presents tile row rows - e if it is enabled. Slots stand twice.
     """
-    blocks, rows, cols, lanes = w.shape
+    rows = w.shape[1]
 
     def edge(carry, enabled):
         held, e = carry
@@ -96,28 +96,71 @@ def stream(
 
 def _stream(state, weights, items, below, valid):
     cols, rows, lanes = state.sums.shape
-    # One long axis of slots times lanes: inner loops as wide as they can be.
-    wide = rows * lanes
-    weights = weights.reshape(cols, 2 * wide)
-    window = skewed(items, rows).reshape(-1, 2 * wide)
-    # A sum that enters row 0 has nothing from above.
-    keep = jnp.repeat((jnp.arange(2 * rows) % rows != 0).astype(jnp.int32), lanes)
+    windows = Windows.over(weights, items)
 
-    def edge(carry, inputs):
-        (sums, line), t = carry
+    def step(carry, inputs):
+        state, t = carry
         entering, under = inputs
-        first = (1 - t) % rows * lanes
-        w = lax.dynamic_slice(weights, (0, first), (cols, wide)).astype(jnp.int32)
-        x = lax.dynamic_slice(window, (t - 1, first), (cols, wide)).astype(jnp.int32)
-        above = lax.dynamic_slice(keep, (first,), (wide,))
-        sums = sums * above[None] + w * x
-        line = jnp.concatenate([entering[None], line[:-1]])
-        fallen = lax.dynamic_slice(sums, (0, t % rows * lanes), (cols, lanes))
-        return (State(sums, line), t + 1), (under + fallen, line)
+        state, fallen = edge(state, windows, t, entering)
+        return (state, t + 1), (under + fallen, state.line)
 
-    start = State(state.sums.reshape(cols, wide), state.line)
-    (state, _), (below, bits) = lax.scan(edge, (start, jnp.int32(1)), (valid, below))
+    start = State(state.sums.reshape(cols, rows * lanes), state.line)
+    (state, _), (below, bits) = lax.scan(step, (start, jnp.int32(1)), (valid, below))
     return State(state.sums.reshape(cols, rows, lanes), state.line), below, bits
+
+
+class Windows(NamedTuple):
+    """What slides past the slots; slots, twice, and lanes are one axis of `2 * wide`.
+
+    Inner loops run along that axis: the longer the better.
+    """
+
+    # int8 (cols, 2 * wide).
+    weights: jax.Array
+    # (edges + cols - 1, 2 * wide).
+    operands: jax.Array
+    # 0 for the slot of row 0, where a new sum enters with nothing from above, else 1;
+    # int32 (2 * wide,).
+    keep: jax.Array
+
+    @classmethod
+    def over(cls, weights: jax.Array, items: jax.Array) -> Windows:
+        """Of one block: weights by column and slot, items by edge and row."""
+        cols, slots, lanes = weights.shape
+        rows = slots // 2
+        return cls(
+            weights.reshape(cols, -1),
+            skewed(items, rows).reshape(-1, slots * lanes),
+            jnp.repeat((jnp.arange(slots) % rows != 0).astype(jnp.int32), lanes),
+        )
+
+    def at(self, t: jax.Array, rows: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Weights and operands that the slots meet on edge t, int32, and what they keep."""
+        cols, wide = self.weights.shape[0], self.weights.shape[1] // 2
+        first = (1 - t) % rows * (wide // rows)
+        w = lax.dynamic_slice(self.weights, (0, first), (cols, wide))
+        x = lax.dynamic_slice(self.operands, (t - 1, first), (cols, wide))
+        above = lax.dynamic_slice(self.keep, (first,), (wide,))
+        return w.astype(jnp.int32), x.astype(jnp.int32), above[None]
+
+
+def edge(
+    old: State, windows: Windows, t: jax.Array, entering: jax.Array
+) -> tuple[State, jax.Array]:
+    """Edge t = 1, 2, ... of one block: registers after it, and what fell out.
+
+    Args:
+      old: its sums (cols, rows * B).
+      entering: whether an item is presented.
+    """
+    cols, wide = old.sums.shape
+    rows = len(old.line) - cols + 1
+    w, x, above = windows.at(t, rows)
+    sums = old.sums * above + w * x
+    line = jnp.concatenate([entering[None], old.line[:-1]])
+    lanes = wide // rows
+    fallen = lax.dynamic_slice(sums, (0, t % rows * lanes), (cols, lanes))
+    return State(sums, line), fallen
 
 
 def skewed(

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int8, Int32, Integer
+from jaxtyping import Bool, Int8, Int32, Integer
 
 from accel import output_stationary, weight_stationary
 from accel.control import HeldTiles, SumTiles, scheme
-from accel.counters import Counters, times, total
+from accel.counters import times, total
 from accel.faults import NONE, Masks
 from accel.machine import Systolic
 from accel.phases import Bits, Lost, phase_counts
@@ -94,26 +94,38 @@ def step(tiles: HeldTiles | SumTiles, faults: Masks = NONE) -> Stepped:
     """Steps all tiles through the array, piece by piece.
 
     Raises:
-      Lost: columns did not give one result for each item of each tile.
+      Lost: columns did not give one result for each item of each tile, in step.
     """
     state, advance = start(tiles, faults)
-    bits, results, macs, left, top = [], [], 0, 0, 0
+    bits, came, results, macs, left, top = [], [], [], 0, 0, 0
     for first in range(0, tiles.edges + SURPLUS, _PIECE):
         state, seen = advance(state, tiles.feed(first, first + _PIECE))
         seen: Seen = jax.device_get(seen)
         bits.append(seen.bits)
-        results.append([seen.bottom[came, c] for c, came in enumerate(seen.result.T)])
+        came.append(seen.result)
+        results.append([seen.bottom[now, c] for c, now in enumerate(seen.result.T)])
         macs, left = macs + int(seen.macs.sum()), left + int(seen.left.sum())
         top += int(seen.top.sum())
     columns = [np.concatenate(pieces) for pieces in zip(*results, strict=True)]
-    each = tiles.machine.rows if isinstance(tiles, SumTiles) else tiles.items_each
-    for c, column in enumerate(columns):
-        if len(column) != tiles.count * each:
+    _require_in_step(np.concatenate(came), tiles)
+    return Stepped(np.stack(columns, 1), Bits.joined(bits), macs, left, top)
+
+
+def _require_in_step(came: Bool[np.ndarray, "edges cols"], tiles) -> None:
+    """Raises Lost unless each column gave all its results, in step with its left one."""
+    drains = isinstance(tiles, SumTiles)
+    each = tiles.machine.rows if drains else tiles.items_each
+    for c, column in enumerate(came.T):
+        given = int(column.sum())
+        if given != tiles.count * each:
             raise Lost(
-                f"column {c} of {tiles.machine.name} gave {len(column)} results instead "
+                f"column {c} of {tiles.machine.name} gave {given} results instead "
                 f"of {tiles.count * each}"
             )
-    return Stepped(np.stack(columns, 1), Bits.joined(bits), macs, left, top)
+        # Sums that stay drain side by side; those that move fall out an edge later.
+        late = 0 if drains else c
+        if not (np.flatnonzero(column) == np.flatnonzero(came[:, 0]) + late).all():
+            raise Lost(f"column {c} of {tiles.machine.name} is out of step with column 0")
 
 
 def start(tiles: HeldTiles | SumTiles, faults: Masks = NONE, *, record: bool = False):

@@ -1,4 +1,4 @@
-"""Products on a systolic array: the simulator that is fastest for it, or the literal one."""
+"""Products on a systolic array: the fastest simulator for it, or the literal one."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from accel.phases import Bits, labels
 from accel.stepping import SURPLUS, start
 from configs.errors import InputError
 
-# Values of all planes together: what a trace may take of memory and of a file.
+# Values of all registers together: what a trace may take of memory and of a file.
 _MOST_VALUES = 1 << 26
 
 
@@ -56,13 +56,13 @@ def record(
       Lost: no result came out.
     """
     tiles = cut(machine, x_MK, w_KN)
-    values = 4 * (tiles.edges + SURPLUS) * machine.multipliers
+    state, advance = start(tiles, faults, record=True)
+    values = (tiles.edges + SURPLUS) * sum(plane.size for plane in state)
     if values > _MOST_VALUES:
         raise InputError(
             f"a trace of `{machine.name}` for {tiles.edges} cycles (={values} values) must "
             f"have at most {_MOST_VALUES}; take fewer items or a smaller array."
         )
-    state, advance = start(tiles, faults, record=True)
     _, (planes, seen) = jax.device_get(advance(state, tiles.feed(0, tiles.edges + SURPLUS)))
     named = labels(Bits(*seen.bits), overlapped=machine.weights == "shadow")
     names = {"weight": planes.weight, "input": planes.input}

@@ -10,15 +10,16 @@ before it. Row r of PE (r, c) counts from the top, column c from the left:
     weight    held; three ways to get there:
 
 - `single`: the only register moves down while `load` is on: weight[r, c] <- weight[r-1, c].
-- `shadow`, load `global`: a second register a PE does so while the first works; a `swap` bit
-  that travels with the first item of a tile copies it when the item arrives.
-- `shadow`, load `skewed`: weights run down through two registers a PE, at half the speed of a
-  `take` bit that runs with the operands, one edge ahead of the tile's first item; where the
-  bit meets a weight it is held. Columns are skewed at the top like rows at the left.
+- `shadow`, load `global`: a second register a PE does so while the first works; the bit
+  `first`, which travels with the first item of a tile, copies it when the item arrives.
+- `shadow`, load `skewed`: weights run down through two registers a PE, at half the speed
+  of a `take` bit that runs with the operands, one edge ahead of the tile's first item;
+  where the bit meets a weight it is held. Columns are skewed at the top like rows at the
+  left.
 
 `live` travels with a weight and says that it is one, not padding. B arrays stand side by
-side in the minor dimension; the controller is shared. Input stationary is the same array with
-the product transposed.
+side in the minor dimension; the controller is shared. Input stationary is the same array
+with the product transposed.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class Feed(NamedTuple):
 class Registers(NamedTuple):
     """What every register holds between two edges."""
 
-    # Delay lines of the left edge: (rows-1, rows, B or 1), and the bits beside them (rows-1,).
+    # Delay lines of the left edge: (rows-1, rows, B or 1), and the bits beside them
+    # (rows-1,).
     skew: jax.Array
     valid_skew: jax.Array
     first_skew: jax.Array
@@ -90,19 +92,20 @@ def reset(
     """All registers empty; those that a scheme lacks have no size."""
     lanes = max(item_lanes, weight_lanes)
     spare, wave = scheme != "single", scheme == "skewed"
-    words = lambda lanes, there=True: jnp.zeros((rows, cols * there, lanes), jnp.int32)
-    bits = lambda there=True: jnp.zeros((rows, cols * there), bool)
-    line = jnp.zeros(rows - 1, bool)
+    # numpy: a compiled program for each shape of zeros would cost more than the rest.
+    words = lambda lanes, there=True: np.zeros((rows, cols * there, lanes), np.int32)
+    bits = lambda there=True: np.zeros((rows, cols * there), bool)
+    line = np.zeros(rows - 1, bool)
     top = (cols - 1, cols) if wave else (0, 1)
     return Registers(
-        skew=jnp.zeros((rows - 1, rows, item_lanes), jnp.int32),
+        skew=np.zeros((rows - 1, rows, item_lanes), np.int32),
         valid_skew=line, first_skew=line,
         input=words(item_lanes), valid=bits(), first=bits(), sum=words(lanes),
         weight=words(weight_lanes), live=bits(),
         waiting=words(weight_lanes, spare), waiting_live=bits(spare),
         passing=words(weight_lanes, wave), passing_live=bits(wave),
-        top_skew=jnp.zeros((*top, weight_lanes), jnp.int32),
-        top_skew_live=jnp.zeros(top, bool),
+        top_skew=np.zeros((*top, weight_lanes), np.int32),
+        top_skew_live=np.zeros(top, bool),
         take_skew=line, take=bits(wave),
     )  # fmt: skip
 

@@ -158,7 +158,7 @@ def _quantise_parsed(given: Sequence[str]) -> Quantise:
     return _parsed(Quantise, "", _DESCRIPTION, given, **default)
 
 
-def _all_cores() -> int:
+def all_cores() -> int:
     """One JAX device for each core: images are shared out over devices."""
     import jax
 
@@ -192,7 +192,7 @@ def _quantise(command: Quantise) -> int:
                 golden_images=command.golden_images,
                 resume=command.resume,
                 overwrite=command.overwrite,
-                threads=_all_cores(),
+                threads=all_cores(),
             )
     except DivergedError as error:
         print(
@@ -237,7 +237,7 @@ def _check(command: Check) -> int:
 
     folder = Path(command.run)
     with stdout_kept_clean():
-        found = check(folder / "quant", threads=_all_cores())
+        found = check(folder / "quant", threads=all_cores())
     if command.json:
         print(json.dumps(found, sort_keys=True))
     else:
@@ -251,7 +251,7 @@ def _sweep(command: Sweep) -> int:
 
     folder = Path(command.run)
     with stdout_kept_clean():
-        _all_cores()
+        all_cores()
         found = sweep(folder, command.bits, command.epochs)
     if command.json:
         print(json.dumps(found, sort_keys=True))

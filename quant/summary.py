@@ -18,13 +18,13 @@ def console() -> Console:
     return found
 
 
-def _plain() -> Table:
+def plain() -> Table:
     return Table(show_header=False, box=None, pad_edge=False)
 
 
 def print_summary(metrics: dict, folder: Path) -> None:
     """Accuracy, the proof, the layers, and what was written where."""
-    out, table = console(), _plain()
+    out, table = console(), plain()
     score = "accuracy" if metrics["task"] == "classification" else "mse"
     shown = [metrics[f"test_{score}_{what}"] for what in ("float", "qat", "int8")]
     percent = score == "accuracy"
@@ -49,7 +49,7 @@ def print_summary(metrics: dict, folder: Path) -> None:
         if found["mismatches"]:
             out.print(f"{name}: {found['first_mismatch']}")
     out.print()
-    table, stage = _plain(), folder / "quant"
+    table, stage = plain(), folder / "quant"
     names = [name for name in metrics["files"] if "/" not in name]
     written = ["metrics.json", "manifest.json", "model.safetensors", *names]
     if any("/" in name for name in metrics["files"]):
@@ -64,7 +64,7 @@ def print_summary(metrics: dict, folder: Path) -> None:
 
 
 def _layers(layers: Sequence[dict]) -> Table:
-    table = _right("layer", "bits w/a", "output", "multipliers", "shift", "sum bits",
+    table = right("layer", "bits w/a", "output", "multipliers", "shift", "sum bits",
                    "saturated %", "bytes")  # fmt: skip
     for one in layers:
         low, high = one["multipliers"]
@@ -77,14 +77,14 @@ def _layers(layers: Sequence[dict]) -> Table:
 
 
 def _runtimes(runtimes: dict) -> Table:
-    table = _right("runtime", "images", "logits", "mismatches")
+    table = right("runtime", "images", "logits", "mismatches")
     for name, found in runtimes.items():
         counts = (found["images"], found["logits"], found["mismatches"])
         table.add_row(name, *(f"{count:,}" for count in counts))
     return table
 
 
-def _right(first: str, *rest: str) -> Table:
+def right(first: str, *rest: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column(first)
     for name in rest:
@@ -94,7 +94,7 @@ def _right(first: str, *rest: str) -> Table:
 
 def print_checks(checks: dict[str, str], folder: Path) -> None:
     """One line for each thing that was checked: "ok", or what is wrong."""
-    table = _plain()
+    table = plain()
     for name, found in checks.items():
         table.add_row(name, found or "ok")
     out = console()
@@ -106,7 +106,7 @@ def print_checks(checks: dict[str, str], folder: Path) -> None:
 
 def print_predictions(predictions: Sequence[dict]) -> None:
     """The most likely classes of each picture."""
-    table = _right("picture", "class", "probability", "then")
+    table = right("picture", "class", "probability", "then")
     for one in predictions:
         if "class" not in one:
             table.add_row(one["picture"], str(one["outputs"]), "", "")

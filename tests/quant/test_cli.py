@@ -232,8 +232,8 @@ def test_a_write_that_fails_at_any_file_leaves_no_manifest(run, monkeypatch, cap
     assert f"python -m quant predict --run {run}" in capsys.readouterr().out
 
 
-def test_all_cores_become_devices_of_jax():
-    code = "import os, jax\nn = cli._all_cores()\nassert len(jax.devices()) == n"
+def testall_cores_become_devices_of_jax():
+    code = "import os, jax\nn = cli.all_cores()\nassert len(jax.devices()) == n"
     code += " == len(os.sched_getaffinity(0))\n"
     done = subprocess.run(
         [sys.executable, "-c", quantised.QUICK + code],

@@ -55,7 +55,7 @@ def main(*arguments) -> int:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "write_pictures", lambda folder, **keywords: None)
-        patch.setattr(cli, "_all_cores", lambda: 1)
+        patch.setattr(cli, "all_cores", lambda: 1)
         try:
             return cli.main([str(argument) for argument in arguments])
         except SystemExit as end:

@@ -1,0 +1,67 @@
+"""What a machine is given: the integer network of a run, and images to run it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.errors import InputError
+from quant import files
+from quant.network import IntNetwork
+from train import data, rundir
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A quantised network, verified, and test images of the data it was made from."""
+
+    name: str
+    network: IntNetwork
+    # SHA-256 of the manifest, which names that of every tensor.
+    sha256: str
+    images: np.ndarray
+    # Classes (N,), or None for regression.
+    labels: np.ndarray | None
+    dataset: dict[str, Any]
+
+
+def load(folder: Path, images: int | None) -> Subject:
+    """The network in a run directory and its first test images; None: all.
+
+    Raises:
+      InputError: a file is missing or damaged, or they do not belong together.
+    """
+    stored = files.load(folder / "quant")
+    source = stored.manifest["source"]
+    experiment = rundir.read_config(folder)
+    trained = rundir.read_json(folder / "train" / "metrics.json")
+    if trained.get("parameters_sha256") != source["parameters_sha256"]:
+        raise InputError(
+            f"`--run` (={folder}) was trained again after it was quantised; quantise it "
+            f"again with `python -m quant --run {folder} --overwrite`."
+        )
+    dataset = data.load(experiment.data)
+    if dataset.sha256 != source["dataset_sha256"]:
+        raise InputError(
+            f"`--run` (={folder}) was quantised for data with SHA-256 "
+            f"{source['dataset_sha256'][:12]}, but the data found now ({dataset.source}) "
+            f"has {dataset.sha256[:12]}; restore it, or train and quantise again."
+        )
+    count = len(dataset.test) if images is None else images
+    if not 1 <= count <= len(dataset.test):
+        raise InputError(
+            f"`--images` (={images}) must be in 1..{len(dataset.test)}, the test images "
+            f"there are, or all."
+        )
+    classes = experiment.task == "classification"
+    return Subject(
+        source["name"],
+        stored.network,
+        stored.manifest["sha256"],
+        dataset.test.images[:count],
+        dataset.test.labels[:count] if classes else None,
+        trained["dataset"],
+    )

@@ -1,0 +1,152 @@
+"""What the accelerator commands show while they work and when they are done."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from accel.counters import PHASES
+from quant.summary import console, plain, right
+
+
+class Cycles:
+    """A bar of stepped cycles on a terminal; on stderr, so that stdout is for results."""
+
+    def __init__(self) -> None:
+        shown = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f} cycles"),
+            TimeRemainingColumn(),
+            console=shown,
+            transient=True,
+            disable=not shown.is_terminal,
+        )
+        self._task = None
+
+    def __enter__(self) -> Cycles:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begin(self, text: str, total: int) -> None:
+        self._task = self._bar.add_task(text, total=total)
+
+    def done(self, cycles: int) -> None:
+        self._bar.advance(self._task, cycles)
+
+
+def print_report(report: Mapping[str, Any], folder: Path) -> None:
+    """The verdict, the layers, where the cycles go, and what was written."""
+    out, table = console(), plain()
+    verdict = "VERIFIED" if report["verified"] else "NOT VERIFIED"
+    table.add_row(
+        verdict,
+        f"{report['mismatches']:,} of {report['compared']:,} values differ, "
+        f"{report['images']:,} images on {report['machine']}, batch {report['batch']}",
+    )
+    if report["miscounted"]:
+        layers = ", ".join(report["miscounted"])
+        table.add_row("counts", f"those of {layers} are not what the closed form says")
+    if report["mismatch"]:
+        table.add_row("first", sentence(report["mismatch"]))
+    table.add_row(
+        "cycles",
+        f"{report['total_cycles']:,}, {report['cycles_per_image']:,.0f} an image: "
+        f"{report['images_per_s']:,.0f} images/s at {report['clock_mhz']:g} MHz",
+    )
+    table.add_row(
+        "multipliers",
+        f"{report['multipliers']:,}, busy {100 * report['utilization']:.1f} % of the time",
+    )
+    if report["accuracy"]:
+        table.add_row("accuracy", f"{100 * report['accuracy']['machine']:.2f} %")
+    table.add_row(
+        "stepped",
+        f"{report['simulated_cycles_per_s']:,.0f} cycles/s, {report['wall_s']:.1f} s",
+    )
+    out.print(table)
+    for line in (report["mismatch"] or {}).get("dump", ()):
+        out.print(f"  {line}")
+    out.print()
+    out.print(_layers(report))
+    out.print()
+    written, place = plain(), folder / "accel" / report["machine"]
+    names = sorted(path.name for path in place.iterdir() if not path.name.startswith("."))
+    written.add_row("written", f"{place}/{', '.join(names)}")
+    written.add_row("open", f"{place}/report.html")
+    written.add_row("next", f"python -m accel compare --run {shlex.quote(str(folder))}")
+    out.print(written)
+
+
+def sentence(mismatch: Mapping[str, Any]) -> str:
+    """Where the first wrong value is and where it came from, in one line."""
+    text = (
+        f"`{mismatch['layer']}`, image {mismatch['image']}, row {mismatch['m']}, column "
+        f"{mismatch['n']}: {mismatch['found']} instead of {mismatch['expected']}; "
+        f"{mismatch['cause']}"
+    )
+    if mismatch["tile"]:
+        text += f"; tile {mismatch['tile']}"
+    if mismatch["cycle"] is None:
+        return text
+    return (
+        f"{text}, cycle {mismatch['cycle']}: {mismatch['register']} of PE "
+        f"({mismatch['row']}, {mismatch['col']}) is {mismatch['register_found']}, not "
+        f"{mismatch['register_expected']}"
+    )
+
+
+def _layers(report: Mapping[str, Any]) -> Table:
+    used = [phase for phase in PHASES if report["phases"][phase]]
+    table = right("layer", "M x K x N", "tiles", "simulated", "closed form", "busy %",
+                  *used, "differ")  # fmt: skip
+    for layer in report["layers"]:
+        table.add_row(
+            layer["name"],
+            f"{layer['M']:,} x {layer['K']:,} x {layer['N']:,}",
+            f"{layer['tiles']:,}",
+            f"{layer['cycles_simulated']:,}",
+            f"{layer['cycles_closed_form']:,}",
+            f"{100 * layer['utilization']:.1f}",
+            *(f"{layer['phases'][phase]:,}" for phase in used),
+            f"{layer['mismatches']:,}",
+        )
+    return table
+
+
+def print_comparison(found: Mapping[str, Any], folder: Path) -> None:
+    """All machines, one a line."""
+    table = right("machine", "multipliers", "cycles/image", "images/s", "busy %", "inputs",
+                  "weights", "sums", "")  # fmt: skip
+    images = found["images"]
+    for row in found["machines"]:
+        sums = row["sum_reads"] + row["sum_writes"]
+        verdict = {True: "stepped, verified", False: "WRONG", None: "predicted"}
+        table.add_row(
+            row["machine"],
+            f"{row['multipliers']:,}",
+            f"{row['cycles_per_image']:,.0f}",
+            f"{row['images_per_s']:,.0f}",
+            f"{100 * row['utilization']:.1f}",
+            f"{row['input_fetches'] / images:,.0f}",
+            f"{row['weight_fetches'] / images:,.0f}",
+            f"{sums / images:,.0f}",
+            verdict[row["verified"]],
+        )
+    out = console()
+    out.print(table)
+    out.print(
+        f"\nFetches are words an image; images/s at {found['clock_mhz']:g} MHz, batch "
+        f"{found['batch']}."
+    )
+    out.print(f"written  {folder}/accel/compare.json")
