@@ -16,6 +16,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from accel.faults import REGISTERS, Kind, Register
+from accel.machine import Systolic
 from accel.options import MachineOptions
 from configs.checks import require
 from configs.errors import InputError
@@ -92,6 +94,45 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Faults:
+    """Breaks registers of a systolic array, one fault at a time, and follows what comes of
+    it: sums, outputs of layers, logits, classes. Either one fault, by --register, --row,
+    --col, --bit and --kind, or --random of them. Writes accel/<machine>/faults.json."""
+
+    # Run directory with a quantised network.
+    run: str
+    # Test images.
+    images: int = 100
+    # Images that share a load of held operands.
+    batch: int = 1
+    # Faults to draw; 0: the one that is named.
+    random: int = 0
+    # Of the drawing.
+    seed: int = 0
+    # The register of a PE; with --random all, if it is left out.
+    register: Register | None = None
+    row: int = 0
+    col: int = 0
+    # 0 is the least significant.
+    bit: int = 0
+    # Stuck at 0 or 1, or always the wrong way round.
+    kind: Kind = "flip"
+    # Replace the result that is there.
+    overwrite: bool = False
+    # Print faults.json.
+    json: bool = False
+    options: Annotated[MachineOptions, tyro.conf.arg(name="")] = field(
+        default_factory=MachineOptions
+    )
+
+    def __post_init__(self) -> None:
+        require(self, self.images >= 1, "images", "must be 1 or more.")
+        require(self, self.random >= 0, "random", "must be 0 (the named fault) or more.")
+        named = self.random > 0 or self.register is not None
+        require(self, named, "register", "must name a register, or give --random.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """Writes a page that steps through small systolic arrays, register by register; with
     a run, through tiles of its network too."""
@@ -124,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, tuple[type, Callable]] = {
         "verify": (Verify, _verify),
         "compare": (Compare, _compare),
+        "faults": (Faults, _faults),
         "step": (Step, _step),
         "parity": (Parity, _parity),
     }
@@ -219,12 +261,52 @@ def _compare(command: Compare, words: str) -> int:
     return 0 if found["verified"] else 1
 
 
+def _faults(command: Faults, words: str) -> int:
+    machine = command.options.build()
+    if not isinstance(machine, Systolic):
+        raise InputError(
+            f"`--machine` (={machine.name}) must be systolic: faults sit in its PEs."
+        )
+    _prepare()
+    from accel import campaign
+    from accel.faults import Fault
+    from accel.matmul import Setup
+    from accel.simulation import Lost
+    from accel.stage import run_faults
+    from accel.summary import print_faults
+    from train.progress import Display
+
+    if command.random:
+        some = (command.register,) if command.register else REGISTERS
+        faults = campaign.drawn(machine, command.random, seed=command.seed, registers=some)
+    else:
+        names = ("register", "row", "col", "bit", "kind")
+        faults = [Fault(**{name: getattr(command, name) for name in names})]
+    try:
+        with stdout_kept_clean():
+            found = run_faults(
+                Path(command.run),
+                Setup(machine=machine, batch=command.batch),
+                faults,
+                images=command.images,
+                overwrite=command.overwrite,
+                say=Display().say,
+            )
+    except Lost as lost:
+        print(f"error: {machine.name}: {lost}", file=sys.stderr)
+        return 1
+    if command.json:
+        print(json.dumps(found, sort_keys=True))
+    else:
+        print_faults(found, Path(command.run))
+    return 0
+
+
 def _step(command: Step, words: str) -> int:
     out = Path(command.out)
     if out.exists() and not command.overwrite:
         raise InputError(f"`--out` (={out}) exists; replace it with --overwrite.")
     from accel import step, subject
-    from accel.machine import Systolic
     from accel.stage import step_examples
     from train import rundir
 

@@ -11,29 +11,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from accel.machine import Systolic
 from configs.checks import check_types, require
 
+Register = Literal["weight", "input", "sum"]
+Kind = Literal["stuck_0", "stuck_1", "flip"]
+REGISTERS: tuple[Register, ...] = get_args(Register)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 # Bits of the registers, as they stand in hardware.
 WIDTHS = {"weight": 8, "input": 8, "sum": 32}
+# An array of JAX, which this file does not need to import.
+Plane = Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One bit of one register of one PE."""
 
-    register: Literal["weight", "input", "sum"]
+    register: Register
     row: int
     col: int
     # 0 is the least significant.
     bit: int
-    kind: Literal["stuck_0", "stuck_1", "flip"]
+    kind: Kind
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -50,9 +54,9 @@ class Fault:
 class Masks(NamedTuple):
     """Of each broken register plane, int32 (rows, cols); empty without faults."""
 
-    keep: dict[str, jax.Array]
-    stuck: dict[str, jax.Array]
-    flip: dict[str, jax.Array]
+    keep: dict[str, np.ndarray]
+    stuck: dict[str, np.ndarray]
+    flip: dict[str, np.ndarray]
 
 
 NONE = Masks({}, {}, {})
@@ -82,10 +86,10 @@ def masks(faults: Sequence[Fault], machine: Systolic, signed: dict[str, bool]) -
             found.stuck[name][place] |= bit
         else:
             found.stuck[name][place] &= ~bit
-    return Masks(*({n: jnp.asarray(a) for n, a in plane.items()} for plane in found))
+    return Masks(*({n: a for n, a in plane.items()} for plane in found))
 
 
-def broken(plane: jax.Array, name: str, faults: Masks) -> jax.Array:
+def broken(plane: Plane, name: str, faults: Masks) -> Plane:
     """What registers hold that should take `plane`, int32 (rows, cols, lanes)."""
     if name not in faults.keep:
         return plane

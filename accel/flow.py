@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, sqrt
 from typing import NamedTuple
 
@@ -68,7 +68,8 @@ def activations(values: Integer[np.ndarray, "..."]) -> Picture:
     return _mosaic(wide, lambda part: _coloured(part, largest))
 
 
-def _mosaic(values: np.ndarray, colour) -> Picture:
+def _mosaic(values: np.ndarray, colour: Callable[[np.ndarray], np.ndarray]) -> Picture:
+    """Maps of (P, Q, F), or the values of (F,), beside each other in rows."""
     if values.ndim == 1:
         shown = values[:_MOST_VALUES]
         columns = min(len(shown), 32)

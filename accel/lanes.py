@@ -214,7 +214,7 @@ def _first_result(plan: Plan, bits: np.ndarray) -> int:
     first = int(out[0, :, 0].argmax())
     edge, column = np.indices(out.shape[1:])
     due = (edge >= first + column) & (edge < first + column + plan.items)
-    if not (out == due).all():
+    if not ((out == due).all() and (due.sum(0) == plan.items).all()):
         raise Lost(
             f"the valid bits of a {plan.rows}x{plan.cols} array do not announce "
             f"{plan.items} results a column within {out.shape[1]} edges"

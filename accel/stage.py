@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accel import compare, page, perfetto, report, step, subject, timing, vcd
+from accel import campaign, compare, page, perfetto, report, step, subject, timing, vcd
+from accel.faults import Fault
 from accel.flow import Flow
 from accel.machine import Systolic
 from accel.matmul import Setup
@@ -24,6 +25,7 @@ COMPARISON = "compare.json"
 # What a verification may write, beside report.json.
 REPORT, PAGE, STEPS = "report.json", "report.html", "step.html"
 TIMELINE, WAVES = "trace.json", "tile.vcd"
+FAULTS = "faults.json"
 
 
 def run_verify(
@@ -70,7 +72,7 @@ def run_verify(
     contents = _pages(folder, setup, given, found)
     with rundir.lock(out):
         if overwrite:
-            rundir.clear(out, keep=("faults.json",))
+            rundir.clear(out, keep=(FAULTS,))
         for name, content in contents.items():
             rundir.write_bytes(out / name, content)
         rundir.write_json(out / REPORT, found)
@@ -171,4 +173,32 @@ def run_compare(
     found |= {"manifest_sha256": given.sha256, "versions": versions(PACKAGES)}
     with rundir.lock(folder / "accel"):
         rundir.write_json(path, found)
+    return found
+
+
+def run_faults(
+    folder: Path,
+    setup: Setup,
+    faults: Sequence[Fault],
+    *,
+    images: int,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Follows faults through a quantised run; writes and returns faults.json.
+
+    Raises:
+      InputError, Lost: as `run_verify`.
+    """
+    out = folder / "accel" / setup.machine.name
+    if (out / FAULTS).exists() and not overwrite:
+        raise InputError(
+            f"`--run` (={folder}) already holds faults of {setup.machine.name}; replace "
+            f"them with --overwrite."
+        )
+    given = subject.load(folder, images)
+    found = campaign.run(given, setup, faults, say=say)
+    found |= {"manifest_sha256": given.sha256, "versions": versions(PACKAGES)}
+    with rundir.lock(out):
+        rundir.write_json(out / FAULTS, found)
     return found

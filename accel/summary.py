@@ -150,3 +150,33 @@ def print_comparison(found: Mapping[str, Any], folder: Path) -> None:
         f"{found['batch']}."
     )
     out.print(f"written  {folder}/accel/compare.json")
+
+
+def print_faults(found: Mapping[str, Any], folder: Path) -> None:
+    """Each fault, how far it went, and how many of each effect."""
+    table = right("fault", "wrong sums", "outputs", "logits", "classes", "accuracy %")
+    for one in found["faults"]:
+        what = (
+            f"{one['register']} ({one['row']},{one['col']}) bit {one['bit']} {one['kind']}"
+        )
+        sums = sum(layer["wrong_sums"] for layer in one["layers"])
+        outputs = sum(layer["wrong_outputs"] for layer in one["layers"])
+        classes, accuracy = one["changed_classes"], one["accuracy"]
+        table.add_row(
+            what,
+            f"{sums:,}",
+            f"{outputs:,}",
+            f"{one['wrong_logits']:,}",
+            "" if classes is None else f"{classes:,}",
+            "" if accuracy is None else f"{100 * accuracy:.2f}",
+        )
+    out = console()
+    out.print(table)
+    effects = found["effects"]
+    out.print(
+        f"\n{len(found['faults'])} faults, {found['images']} images: "
+        f"{effects['none']} change nothing, {effects['absorbed']} are absorbed by rounding "
+        f"and pooling, {effects['logits']} change logits only, {effects['classes']} change "
+        f"classes"
+    )
+    out.print(f"written  {folder}/accel/{found['machine']}/faults.json")
