@@ -81,11 +81,21 @@ def _verdict(report: Mapping[str, Any]) -> dict[str, Any]:
         f"closed form says {_count(layer['cycles_closed_form'])}."
         for layer in uneven
     ]
+    reasons += [
+        f"{_count(other['mismatches'])} of {_count(other['compared'])} outputs of layer "
+        f"{other['name']} differ from the normative network."
+        for other in report["others"]
+        if other["mismatches"]
+    ]
+    reasons += [
+        f"Layer {name} counted something else than its closed form."
+        for name in report["miscounted"]
+    ]
     if not report["verified"] and not reasons:
         reasons = ["The report does not call this run verified."]
     return {
         "reasons": reasons,
-        "compared": sum(layer["compared"] for layer in layers),
+        "compared": report["compared"],
         "stepped": sum(layer["stepped"] for layer in layers),
         "simulated": sum(layer["cycles_simulated"] for layer in layers),
     }

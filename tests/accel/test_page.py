@@ -141,17 +141,36 @@ def test_every_figure_of_the_report_is_on_the_page():
     assert "✓ VERIFIED" in text
 
 
-def test_the_figures_follow_the_report():
+def test_each_figure_has_a_place_of_its_own():
+    made, others, number = report(), compare(Systolic(), Mac()), 1_234_567
+    counts = ("tiles", "cycles_simulated", "cycles_closed_form", "macs", "compared")
+    places = [(made, key) for key in ("total_cycles", "macs", "idle", "images_per_s")]
+    places += [(made["phases"], phase) for phase in PHASES]
+    for one in made["layers"]:
+        places += [(one, key) for key in (*counts, *FETCHES, "stepped", "M", "K", "N")]
+        places += [(one["phases"], phase) for phase in PHASES]
+    keys = ("multipliers", "cycles_per_image", "images_per_s", *FETCHES)
+    places += [(one, key) for one in others["machines"] for key in keys]
+    for place, key in places:
+        number += 1_234_577
+        # Beyond what was simulated, what was stepped is "all".
+        place[key] = number if key != "stepped" else number % 1_234_567
+    text = Parsed(html(made, compared=others)).text
+    missing = [(key, place[key]) for place, key in places if f"{place[key]:,}" not in text]
+    assert missing == []
+
+
+def test_what_is_only_predicted_is_said():
     made = report()
-    made["layers"][1] |= {"weight_fetches": 987_654_321, "stepped": 123}
-    made["layers"][2]["phases"]["stall"] = 55_555
-    made["phases"]["stall"] = 66_666
+    made["layers"][1]["stepped"] = 123
     text = Parsed(html(made)).text
-    stepped = 123 + sum(one["stepped"] for one in made["layers"] if one["name"] != "conv2")
-    assert f"{stepped:,} were stepped, register by register; the other" in text
-    for number in ("987,654,321", "55,555", "66,666"):
-        assert number in text
-    assert "987,654,321" not in Parsed(html()).text
+    whole = made["total_cycles"]
+    stepped = whole - made["layers"][1]["cycles_simulated"] + 123
+    assert f"Of {whole:,} cycles, {stepped:,} were stepped, register by register;" in text
+    assert f"the other {whole - stepped:,} are only predicted" in text
+    assert "all were stepped" not in text
+    assert "What was stepped of each layer took exactly the cycles" in text
+    assert "all were stepped" in Parsed(html()).text
 
 
 @pytest.mark.parametrize(
@@ -300,3 +319,12 @@ def test_a_browser_keeps_the_policy_and_a_phone_does_not_scroll_sideways(tmp_pat
         log = " ".join(one["message"] for one in opened.driver.get_log("browser"))
         assert log.count("Content Security Policy") >= 2
         assert opened.read("typeof planted") == "undefined"
+
+
+def test_wrong_pooling_and_wrong_counts_are_reasons_against():
+    made = report(verified=False, miscounted=["conv2"])
+    made["others"][0]["mismatches"] = 3
+    text = Parsed(html(made)).text
+    assert "✗ NOT VERIFIED" in text
+    assert "3 of 270,400 outputs of layer pool1 differ from the normative network." in text
+    assert "Layer conv2 counted something else than its closed form." in text
