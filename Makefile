@@ -1,9 +1,11 @@
 # make demo      install, train mnist_cnn on the embedded digits, quantise it, prove that
-#                five runtimes agree (FULL=1: the full MNIST, prepared or downloaded)
+#                five runtimes agree, execute it on simulated machines, every bit and cycle
+#                compared (FULL=1: the full MNIST, prepared or downloaded)
 # make test      install the test extra, run the whole suite (ARGS="-k loop" for a part)
 # make figures   the long figures that the README quotes
 # make bench     speed of training against PyTorch
 # make bench-int8  speed of the integers against ONNX Runtime and LiteRT
+# make bench-sim   speed of the simulated arrays against SCALE-Sim
 # make lint      ruff
 #
 # PYTHON=/path/to/python3.12 picks the interpreter; the environment is rebuilt for it.
@@ -12,12 +14,14 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test figures bench bench-int8 lint clean FORCE
+.PHONY: demo test figures bench bench-int8 bench-sim lint clean FORCE
 
 demo: $(VENV)/.installed
 	$(RUN) -m train --config mnist_cnn --run runs/demo --overwrite \
 	  --data.source $(if $(FULL),auto,embedded)
 	$(RUN) -m quant --run runs/demo --overwrite
+	$(RUN) -m accel compare --run runs/demo --overwrite
+	$(RUN) -m accel verify --run runs/demo --rows 16 --cols 16 --images 100 --overwrite
 
 test: $(VENV)/.installed-test
 	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
@@ -30,6 +34,9 @@ bench: $(VENV)/.installed-bench
 
 bench-int8: $(VENV)/.installed
 	$(RUN) -m benchmarks.int8_speed $(ARGS)
+
+bench-sim: $(VENV)/.installed
+	$(RUN) -m benchmarks.sim_speed $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

@@ -3,6 +3,7 @@
     make figures                          all of them
     make figures ARGS="mnist_mlp"         those of one config
     make figures ARGS="mnist_cnn_int8"    those of its integer networks
+    make figures ARGS="mnist_cnn_accel"   those of the arrays that execute them
 
 Writes figures/<name>.json: for every run the command, seed, wall time from the start of
 the process to its end, and what it measured, with the machine it ran on.
@@ -60,6 +61,20 @@ QUANTISED = {
 }  # fmt: skip
 # Name -> config whose trained network is quantised to every width.
 SWEPT = {"mnist_cnn_sweep": "mnist_cnn"}
+# Name -> config whose quantised network all machines execute, and how.
+EXECUTED = {
+    "mnist_cnn_accel": ("mnist_cnn", [
+        ["--batch", "100"],
+        ["--batch", "1"],
+        ["--batch", "100", "--weights", "shadow"],
+        ["--batch", "1", "--weights", "shadow"],
+        ["--batch", "1", "--weights", "shadow", "--load", "global"],
+        ["--batch", "1", "--dataflow", "is"],
+        ["--batch", "1", "--dataflow", "os"],
+        ["--batch", "100", "--rows", "256", "--cols", "256"],
+    ]),
+    "mnist_mlp_accel": ("mnist_mlp", [["--batch", "100"], ["--batch", "1"]]),
+}  # fmt: skip
 _KEPT = (
     "test_accuracy", "test_mse", "epochs", "wall_s", "images_per_s", "parameters",
     "parameters_sha256", "macs", "seed", "dataset", "versions",
@@ -148,6 +163,32 @@ def measure_sweep(name: str, scratch: Path) -> list[dict]:
     return [{"command": command, "seed": 0, "process_s": wall_s, **result}]
 
 
+_KEPT_EXECUTED = (
+    "machine", "settings", "images", "batch", "verified", "compared", "mismatches",
+    "miscounted", "total_cycles", "cycles_per_image", "utilization", "phases", "accuracy",
+    "wall_s", "simulated_cycles_per_s", "peak_memory_bytes", "versions",
+)  # fmt: skip
+
+
+def measure_executed(name: str, scratch: Path) -> list[dict]:
+    """Trains and quantises a network and executes all test images on every machine."""
+    config, variants = EXECUTED[name]
+    run = str(scratch / "run")
+    trained(config, 0, run)
+    run_json(["python", "-m", "quant", "--run", run], "--overwrite")
+    runs = []
+    for arguments in variants:
+        command = ["python", "-m", "accel", "verify", "--images", "all", *arguments]
+        report, wall_s = run_json(command, "--run", run, "--overwrite")
+        kept = {key: report[key] for key in _KEPT_EXECUTED}
+        shown = " ".join([*command, "--run", f"runs/{config}"])
+        runs.append({"command": shown, "seed": 0, "process_s": wall_s, **kept})
+    compared, wall_s = run_json(["python", "-m", "accel", "compare"], "--run", run)
+    command = f"python -m accel compare --run runs/{config}"
+    runs.append({"command": command, "seed": 0, "process_s": wall_s, **compared})
+    return runs
+
+
 def measure_trained(name: str, scratch: Path) -> list[dict]:
     return [measure(name, arguments, scratch) for arguments in RUNS[name]]
 
@@ -158,6 +199,7 @@ def main() -> None:
         **dict.fromkeys(RUNS, measure_trained),
         **dict.fromkeys(QUANTISED, measure_quantised),
         **dict.fromkeys(SWEPT, measure_sweep),
+        **dict.fromkeys(EXECUTED, measure_executed),
     }
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(known)}")
     names = parser.parse_args().names or list(known)
