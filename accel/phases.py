@@ -57,7 +57,7 @@ def _label(bits: Bits, found: np.ndarray) -> int:
     streaming, captured = np.flatnonzero(bits.streaming), np.flatnonzero(bits.captured)
     if not (len(streaming) and len(captured)):
         raise Lost("no result came out of the array; run more clock edges")
-    first, last, end = streaming[0], streaming[-1], captured[-1] + 1
+    first, last, end = int(streaming[0]), int(streaming[-1]), int(captured[-1]) + 1
     found[:first][bits.loading[:first]] = _LOAD
     found[:first][bits.active[:first]] = _FILL
     found[bits.streaming] = _STREAM

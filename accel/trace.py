@@ -30,7 +30,8 @@ class Trace:
     x: np.ndarray
     w: np.ndarray
     # "weight", "input", "sum": int32 (cycles, rows, cols), whatever moves; "valid", bool:
-    # the PE worked on a real operand on that edge.
+    # the PE worked on a real operand on that edge. Where held operands load with the data
+    # (`skewed`), an edge multiplies by what was held before it.
     registers: Mapping[str, np.ndarray]
     # What left the bottom row as a result, int32 (cycles, cols), and whether it did.
     captured: np.ndarray

@@ -1,5 +1,7 @@
 """The controller presents each word on its edge, and tiles follow as close as they can."""
 
+from itertools import pairwise
+
 import jax
 import numpy as np
 import pytest
@@ -97,7 +99,7 @@ def test_pieces_of_a_feed_are_the_feed(machine):
     tiles = tiles_of(machine, *factors(1, 3, 5, 6))
     whole = tiles.feed(0, 70)
     cuts = [0, 1, 2, 9, 30, 70]
-    pieces = [tiles.feed(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    pieces = [tiles.feed(a, b) for a, b in pairwise(cuts)]
     for found, part in zip(whole, zip(*pieces, strict=True), strict=True):
         assert np.array_equal(found, np.concatenate(part))
 
@@ -158,7 +160,7 @@ def closest(machine: Systolic) -> int:
 
 
 SHADOW = [machine for machine in ARRAYS if machine.weights == "shadow"]
-TIGHT = [(m, M) for m in SHADOW for M in range(1, 9) if M < closest(m)]
+TIGHT = [(m, M) for m in SHADOW for M in range(1, 9) if closest(m) > M]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from accel.counters import PHASES
 from accel.phases import Bits, Lost, labels, phase_counts
 
+
 def bits(drawing: str) -> tuple[Bits, str]:
     """What is drawn, and what must be found."""
     lines = [line.split() for line in drawing.strip().splitlines()]
@@ -92,8 +93,7 @@ def test_counts_are_those_of_the_labels(name):
     found = phase_counts(seen, overlapped=overlapped)
     counted = {phase: getattr(found, phase) for phase in PHASES}
     assert counted == {
-        phase: expected.count(letter)
-        for phase, letter in zip(PHASES, "LFSD.", strict=True)
+        phase: expected.count(letter) for phase, letter in zip(PHASES, "LFSD.", strict=True)
     }
     assert found.cycles == len(expected)
     assert all(type(count) is int for count in found)

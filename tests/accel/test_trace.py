@@ -60,7 +60,9 @@ def test_every_pe_at_work(machine):
     for cycle, r, c, *values in work:
         valid[cycle, r, c] = True
         for register, value in zip(names, values, strict=True):
-            assert found.registers[register][cycle, r, c] == value
+            # Weights that come with the data replace those that the edge multiplies by.
+            before = register == names[1] and control.scheme(machine) == "skewed"
+            assert found.registers[register][cycle - before, r, c] == value
     assert np.array_equal(found.registers["valid"], valid)
 
 
@@ -81,11 +83,9 @@ def test_cycles_phases_and_results(machine):
     assert (found.machine, found.x is x, found.w is w) == (machine, True, True)
 
 
-@pytest.mark.parametrize("machine", machines(3, 2), ids=name)
-def test_weights_are_seen_while_they_load(machine):
-    """One tile: rows enter from above, the last one first."""
-    if machine.weights == "shadow" or machine.dataflow == "os":
-        pytest.skip("nothing moves through the registers that multiply")
+@pytest.mark.parametrize("machine", machines(3, 2)[::3][:2], ids=name)
+def test_operands_are_seen_while_they_load(machine):
+    """One tile in one register a PE: rows enter from above, the last one first."""
     (x,), w = factors(1, 3, 3, 2)
     x = x[:2] if machine.dataflow == "is" else x
     held = x.T if machine.dataflow == "is" else w

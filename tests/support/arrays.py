@@ -70,7 +70,7 @@ def noticed(
     x_GMK: np.ndarray,
     w_KN: np.ndarray,
 ) -> set[str]:
-    """What tells that a run went wrong: "lost", "sums", "counters"; nothing if it is right."""
+    """What tells that a run went wrong: "lost", or "sums" and "counters" that differ."""
     (G, M, K), N = x_GMK.shape, w_KN.shape[1]
     try:
         found = run(machine, x_GMK, w_KN)
