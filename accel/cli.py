@@ -10,16 +10,13 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
 
 import tyro
 
-from accel.faults import REGISTERS, Kind, Register
+from accel.commands import Compare, Faults, Parity, Step, Verify
+from accel.faults import REGISTERS
 from accel.machine import Systolic
-from accel.options import MachineOptions
-from configs.checks import require
 from configs.errors import InputError
 from quant.cli import all_cores
 from train.cli import guarded, stdout_kept_clean
@@ -34,129 +31,6 @@ clock edge.
   parity   recompute SCALE-Sim's figures from a CSV file
 
 Each has --help."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verify:
-    """Runs a quantised network on a machine and compares every sum and every output with
-    the normative integers. Writes accel/<machine>/ into the run directory. Exit status 1 if
-    a single bit or count is wrong."""
-
-    # Run directory with a quantised network, such as runs/mnist_cnn.
-    run: str
-    # Test images, or all.
-    images: int | Literal["all"] = 100
-    # Images that share a load of held operands: one run of the machine.
-    batch: int = 1
-    # Clock at which images/s are stated; that of the first TPU.
-    clock_mhz: float = 700.0
-    # Step register by register where a faster form holds the same.
-    literal: bool = False
-    # Replace the report that is there.
-    overwrite: bool = False
-    # Print report.json.
-    json: bool = False
-    options: Annotated[MachineOptions, tyro.conf.arg(name="")] = field(
-        default_factory=MachineOptions
-    )
-
-    def __post_init__(self) -> None:
-        require(self, self.clock_mhz > 0, "clock_mhz", "must be more than 0.")
-        some = self.images == "all" or self.images >= 1
-        require(self, some, "images", "must be 1 or more, or all.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compare:
-    """Puts all machines side by side on the network of a run: all but the first two rows
-    have rows * cols multipliers. Writes accel/compare.json."""
-
-    # Run directory with a quantised network.
-    run: str
-    rows: int = 16
-    cols: int = 16
-    # Test images.
-    images: int = 1
-    # Images that share a load of held operands.
-    batch: int = 1
-    # Clock at which images/s are stated; that of the first TPU.
-    clock_mhz: float = 700.0
-    # A machine that takes more cycles than this is predicted and not stepped.
-    most_cycles: int = 20_000_000
-    # Replace the comparison that is there.
-    overwrite: bool = False
-    # Print compare.json.
-    json: bool = False
-
-    def __post_init__(self) -> None:
-        require(self, self.clock_mhz > 0, "clock_mhz", "must be more than 0.")
-        require(self, self.images >= 1, "images", "must be 1 or more.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Faults:
-    """Breaks registers of a systolic array, one fault at a time, and follows what comes of
-    it: sums, outputs of layers, logits, classes. Either one fault, by --register, --row,
-    --col, --bit and --kind, or --random of them. Writes accel/<machine>/faults.json."""
-
-    # Run directory with a quantised network.
-    run: str
-    # Test images.
-    images: int = 100
-    # Images that share a load of held operands.
-    batch: int = 1
-    # Faults to draw; 0: the one that is named.
-    random: int = 0
-    # Of the drawing.
-    seed: int = 0
-    # The register of a PE; with --random all, if it is left out.
-    register: Register | None = None
-    row: int = 0
-    col: int = 0
-    # 0 is the least significant.
-    bit: int = 0
-    # Stuck at 0 or 1, or always the wrong way round.
-    kind: Kind = "flip"
-    # Replace the result that is there.
-    overwrite: bool = False
-    # Print faults.json.
-    json: bool = False
-    options: Annotated[MachineOptions, tyro.conf.arg(name="")] = field(
-        default_factory=MachineOptions
-    )
-
-    def __post_init__(self) -> None:
-        require(self, self.images >= 1, "images", "must be 1 or more.")
-        require(self, self.random >= 0, "random", "must be 0 (the named fault) or more.")
-        named = self.random > 0 or self.register is not None
-        require(self, named, "register", "must name a register, or give --random.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """Writes a page that steps through small systolic arrays, register by register; with
-    a run, through tiles of its network too."""
-
-    # Where to write it.
-    out: str = "step.html"
-    # Run directory with a quantised network.
-    run: str | None = None
-    # Size of the array that takes the network's tiles, 1..16.
-    rows: int = 8
-    cols: int = 8
-    # Replace the file that is there.
-    overwrite: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parity:
-    """Recomputes every row of a CSV file of SCALE-Sim's figures (weight-, output- and
-    input-stationary) and compares. Exit status 1 if a figure differs."""
-
-    # A file with the columns M, N, K, array_rows, array_cols, dataflow, total_cycles, ...
-    file: Annotated[str, tyro.conf.Positional]
-    # Print one JSON document.
-    json: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -214,7 +88,7 @@ def _verify(command: Verify, words: str) -> int:
             report = run_verify(
                 folder,
                 setup,
-                images=None if command.images == "all" else command.images,
+                images=_count(command.images),
                 clock_mhz=command.clock_mhz,
                 command=words,
                 overwrite=command.overwrite,
@@ -231,7 +105,14 @@ def _verify(command: Verify, words: str) -> int:
     return 0 if report["verified"] else 1
 
 
+def _count(images: int | str) -> int | None:
+    """How many images to take; None for all."""
+    return None if images == "all" else images
+
+
 def _compare(command: Compare, words: str) -> int:
+    # A size that no array has is refused before JAX is imported.
+    Systolic(rows=command.rows, cols=command.cols)
     _prepare()
     from accel.simulation import Lost
     from accel.stage import run_compare
@@ -244,7 +125,7 @@ def _compare(command: Compare, words: str) -> int:
                 Path(command.run),
                 rows=command.rows,
                 cols=command.cols,
-                images=command.images,
+                images=_count(command.images),
                 batch=command.batch,
                 clock_mhz=command.clock_mhz,
                 most_cycles=command.most_cycles,
@@ -258,7 +139,7 @@ def _compare(command: Compare, words: str) -> int:
         print(json.dumps(found, sort_keys=True))
     else:
         print_comparison(found, Path(command.run))
-    return 0 if found["verified"] else 1
+    return 1 if found["verified"] is False else 0
 
 
 def _faults(command: Faults, words: str) -> int:
@@ -267,28 +148,30 @@ def _faults(command: Faults, words: str) -> int:
         raise InputError(
             f"`--machine` (={machine.name}) must be systolic: faults sit in its PEs."
         )
+    named = None if command.random else command.fault()
+    if named:
+        named.require_inside(machine)
     _prepare()
     from accel import campaign
-    from accel.faults import Fault
     from accel.matmul import Setup
     from accel.simulation import Lost
     from accel.stage import run_faults
     from accel.summary import print_faults
     from train.progress import Display
 
-    if command.random:
-        some = (command.register,) if command.register else REGISTERS
-        faults = campaign.drawn(machine, command.random, seed=command.seed, registers=some)
-    else:
-        names = ("register", "row", "col", "bit", "kind")
-        faults = [Fault(**{name: getattr(command, name) for name in names})]
+    some = (command.register,) if command.register else REGISTERS
+    faults = (
+        [named]
+        if named
+        else campaign.drawn(machine, command.random, seed=command.seed, registers=some)
+    )
     try:
         with stdout_kept_clean():
             found = run_faults(
                 Path(command.run),
                 Setup(machine=machine, batch=command.batch),
                 faults,
-                images=command.images,
+                images=_count(command.images),
                 overwrite=command.overwrite,
                 say=Display().say,
             )
@@ -304,17 +187,26 @@ def _faults(command: Faults, words: str) -> int:
 
 def _step(command: Step, words: str) -> int:
     out = Path(command.out)
+    if out.is_dir():
+        raise InputError(f"`--out` (={out}) must be a file, and is a folder; name another.")
     if out.exists() and not command.overwrite:
         raise InputError(f"`--out` (={out}) exists; replace it with --overwrite.")
     from accel import step, subject
     from accel.stage import step_examples
     from train import rundir
 
-    machine = Systolic(rows=command.rows, cols=command.cols)
-    given = subject.load(Path(command.run), 1) if command.run else None
     with stdout_kept_clean():
-        examples = step_examples(machine, *((given.network, given.images) if given else ()))
-        rundir.write_bytes(out, step.page(examples).encode())
+        given = subject.load(Path(command.run), 1) if command.run else None
+        network = (given.network, given.images) if given else ()
+        page = step.page(step_examples(command.machine(), *network))
+    try:
+        rundir.write_bytes(out, page.encode())
+    except InputError as error:
+        # Of a file outside a run directory; it names --run.
+        raise InputError(
+            f"`--out` (={out}) cannot be written: {error.__cause__}; choose another file "
+            f"with --out."
+        ) from error
     print(f"written  {out}: open it in a browser")
     return 0
 

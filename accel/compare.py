@@ -21,7 +21,10 @@ _MOST_SLOTS = 2_000_000_000
 
 def machines(rows: int, cols: int) -> Iterator[tuple[Machine, str]]:
     """Machines and what they are, all but the first two with rows * cols multipliers."""
-    hardware = rows * cols
+    size = {"rows": rows, "cols": cols}
+    # First of all, since it refuses a size that no array has.
+    array = Systolic(**size)
+    hardware = array.multipliers
     side = _divisor(hardware)
     yield Direct(), "a multiplier for every connection"
     yield Mac(dram=True), "one multiplier, every operand and sum from and to memory"
@@ -31,8 +34,7 @@ def machines(rows: int, cols: int) -> Iterator[tuple[Machine, str]]:
     square = {"inputs": side, "outputs": hardware // side}
     yield Tile(**square), "a tile of outputs at a time"
     yield Tile(**square, loop="inputs"), "a tile of inputs at a time"
-    size = {"rows": rows, "cols": cols}
-    yield Systolic(**size), "weight stationary"
+    yield array, "weight stationary"
     yield (
         Systolic(**size, weights="shadow", load="global"),
         "weights load meanwhile, at once",
@@ -89,9 +91,15 @@ def compare(
         "images": len(subject.images),
         "batch": batch,
         "clock_mhz": clock_mhz,
-        "verified": all(row["verified"] is not False for row in found),
+        "verified": _verdict([row["verified"] for row in found]),
         "machines": found,
     }
+
+
+def _verdict(rows: list[bool | None]) -> bool | None:
+    """Whether all that was stepped holds; None if nothing was."""
+    stepped = [holds for holds in rows if holds is not None]
+    return all(stepped) if stepped else None
 
 
 def _figures(counters: Counters, images: int, clock_mhz: float) -> dict[str, Any]:

@@ -3,66 +3,28 @@
 A sum that differs is taken apart: each tile that contributes to it is stepped again by
 itself and compared with numpy. If a tile is wrong, the registers of the array are compared,
 edge by edge, with what each of them should hold, which `ideal.py` writes down without
-stepping anything. If no tile is wrong, they were not added up right.
+stepping anything. If no tile is wrong, either they were wrong one after the other, which
+the registers show too, or they were not added up right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
+from jaxtyping import Int8, Int64, Integer
 
 from accel import ideal, trace
 from accel.machine import Systolic
 from accel.matmul import Setup, Work
+from accel.mismatch import Mismatch, cycle, dump
 from accel.simulation import Lost
 from configs.errors import InputError
 from configs.network import Conv
 from quant import execute, normative
 from quant.network import IntLayer
-
-# Edges and PEs on each side of the first wrong register that a dump shows.
-_AROUND = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mismatch:
-    """The first value that is not what it should be."""
-
-    layer: str
-    # Number of the image among all.
-    image: int
-    # Row and column of the value in the layer's product, for that image.
-    m: int
-    n: int
-    found: int
-    expected: int
-    # What went wrong, one sentence.
-    cause: str
-    # The tile, as ranges of M, K and N within the run.
-    tile: str = ""
-    # Clock edge of the tile, counted from 1, and the PE's register that first differs.
-    cycle: int | None = None
-    row: int | None = None
-    col: int | None = None
-    register: str = ""
-    register_found: int | None = None
-    register_expected: int | None = None
-    # Registers around it, as lines of text.
-    dump: tuple[str, ...] = ()
-
-    def sentence(self) -> str:
-        """The whole in one line."""
-        where = f"`{self.layer}`, image {self.image}, row {self.m}, column {self.n}"
-        what = f"{where}: {self.found} instead of {self.expected}; {self.cause}"
-        tile = f"; tile {self.tile}" if self.tile else ""
-        if self.cycle is None:
-            return what + tile
-        return (
-            f"{what}{tile}, cycle {self.cycle}: {self.register} of PE ({self.row}, "
-            f"{self.col}) is {self.register_found}, not {self.register_expected}"
-        )
 
 
 def locate(
@@ -89,14 +51,14 @@ def locate(
         if inside is not None:
             return inside
         cause = "its sums are right: bias, requantisation or table went wrong"
-    output = np.asarray(found.outputs[layer.name][images])
+    output = np.asarray(found.outputs[layer.name])[images]
     return _first(layer, output, step.output, images, before, cause)
 
 
 def _first(
     layer: IntLayer,
-    found: np.ndarray,
-    expected: np.ndarray,
+    found: Integer[np.ndarray, "b ..."],
+    expected: Integer[np.ndarray, "b ..."],
     images: slice,
     before: int,
     cause: str,
@@ -135,13 +97,15 @@ def _weighted(
     if not (sums != right).any():
         return None
     first = _first(layer, sums, right, images, before, "the sum of products is wrong")
-    in_chunk = first.image - before
-    run = in_chunk // setup.batch * setup.batch
-    x_MK = work.x_MK[run * positions : (run + setup.batch) * positions]
-    m = (in_chunk - run) * positions + first.m
+    if not np.array_equal(work.w_KN, layer.weighted.matrix):
+        return replace(first, cause="the weights given are not those of the layer")
     if not isinstance(setup.machine, Systolic):
         return first
-    return _in_array(setup, layer, x_MK, m, first)
+    in_chunk = first.image - before
+    run = in_chunk // setup.batch * setup.batch
+    rows = slice(run * positions, (run + setup.batch) * positions)
+    m = (in_chunk - run) * positions + first.m
+    return _in_array(setup, layer, work.x_MK[rows], work.sums_MN[rows], m, first)
 
 
 @dataclass(frozen=True)
@@ -152,119 +116,173 @@ class _Tile:
     K: slice
     N: slice
 
-    def of(self, x_MK: np.ndarray, w_KN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def of(
+        self, x_MK: Integer[np.ndarray, "m k"], w_KN: Int8[np.ndarray, "k n"]
+    ) -> tuple[np.ndarray, np.ndarray]:
         return x_MK[self.M, self.K], w_KN[self.K, self.N]
+
+    def gives(self, m: int, n: int) -> bool:
+        """Whether it contributes to a sum."""
+        return self.M.start <= m < self.M.stop and self.N.start <= n < self.N.stop
 
     def __str__(self) -> str:
         spans = ((axis, getattr(self, axis)) for axis in "MKN")
         return ", ".join(f"{axis} {s.start}..{s.stop - 1}" for axis, s in spans)
 
 
-def _tiles(machine: Systolic, shape: tuple[int, int, int], m: int, n: int) -> list[_Tile]:
-    """The tiles that contribute to sum (m, n), in order."""
+def _tiles(machine: Systolic, shape: tuple[int, int, int]) -> Iterator[_Tile]:
+    """All tiles of a product, those of one sum in their order."""
     M, K, N = shape
+    sides = {
+        "ws": (M, machine.rows, machine.cols),
+        "is": (machine.cols, machine.rows, N),
+        "os": (machine.rows, K, machine.cols),
+    }[machine.dataflow]
+    cuts = (
+        [slice(start, min(start + side, size)) for start in range(0, size, side)]
+        for size, side in zip(shape, sides, strict=True)
+    )
+    return (_Tile(*part) for part in product(*cuts))
 
-    def around(index: int, side: int, size: int) -> slice:
-        start = index // side * side
-        return slice(start, min(start + side, size))
 
-    if machine.dataflow == "os":
-        M_tile, N_tile = around(m, machine.rows, M), around(n, machine.cols, N)
-        return [_Tile(M_tile, slice(0, K), N_tile)]
-    M_tile, N_tile = slice(0, M), around(n, machine.cols, N)
-    if machine.dataflow == "is":
-        M_tile, N_tile = around(m, machine.cols, M), slice(0, N)
-    starts = range(0, K, machine.rows)
-    return [_Tile(M_tile, around(k, machine.rows, K), N_tile) for k in starts]
+def _exact(x_MK: np.ndarray, w_KN: np.ndarray) -> Int64[np.ndarray, "m n"]:
+    return normative.matmul_blas(x_MK.astype(np.int64), w_KN.astype(np.int64))
 
 
 def _in_array(
-    setup: Setup, layer: IntLayer, x_MK: np.ndarray, m: int, first: Mismatch
+    setup: Setup,
+    layer: IntLayer,
+    x_MK: Integer[np.ndarray, "m k"],
+    sums_MN: Integer[np.ndarray, "m n"],
+    m: int,
+    first: Mismatch,
 ) -> Mismatch:
     """Which tile of a wrong sum is wrong, and where in the array; else how they add up."""
-    w_KN, shares = layer.weighted.matrix, []
-    for tile in _tiles(setup.machine, (*x_MK.shape, w_KN.shape[1]), m, first.n):
+    w_KN = layer.weighted.matrix
+    tiles = list(_tiles(setup.machine, (*x_MK.shape, w_KN.shape[1])))
+    own = [tile for tile in tiles if tile.gives(m, first.n)]
+    for tile in own:
         x, w = tile.of(x_MK, w_KN)
-        right = x.astype(np.int64) @ w.astype(np.int64)
-        found = setup.simulate(x[None], w, layer).sums[0]
+        right = _exact(x, w)
+        named = replace(first, tile=str(tile), cause="the product of one tile is wrong")
+        try:
+            found = setup.simulate(x[None], w, layer).sums[0]
+        except Lost as lost:
+            return replace(named, cause=f"{named.cause}: {lost}")
         if (found != right).any():
-            cause = "the product of one tile is wrong"
-            named = replace(first, tile=str(tile), cause=cause)
             return _in_registers(setup, layer, x, w, found, right, named)
-        shares.append((tile, int(right[m - tile.M.start, first.n - tile.N.start])))
-    return replace(first, cause=_addition(shares, first.found - first.expected))
+    if setup.machine.weights == "shadow":
+        x, w = _up_to(own[-1], setup.machine).of(x_MK, w_KN)
+        recorded = _recorded(setup, layer, x, w)
+        place = None if isinstance(recorded, str) else ideal.first_difference(recorded)
+        if place:
+            cause = "each tile is right by itself, but not while the next one loads"
+            return _placed(replace(first, cause=cause), recorded, place)
+    difference = sums_MN - _exact(x_MK, w_KN)
+    return replace(first, cause=_addition(own, tiles, x_MK, w_KN, difference))
 
 
-def _addition(shares: list[tuple[_Tile, int]], difference: int) -> str:
+def _up_to(last: _Tile, machine: Systolic) -> _Tile:
+    """All tiles of a sum and of the sums before it."""
+    start = max(0, (last.M if machine.dataflow == "is" else last.N).start - machine.cols)
+    M = slice(start, last.M.stop) if machine.dataflow == "is" else last.M
+    N = slice(start, last.N.stop) if machine.dataflow == "ws" else last.N
+    return _Tile(M, slice(0, last.K.stop), N)
+
+
+def _addition(
+    own: list[_Tile],
+    tiles: list[_Tile],
+    x_MK: Integer[np.ndarray, "m k"],
+    w_KN: Int8[np.ndarray, "k n"],
+    difference: Int64[np.ndarray, "m n"],
+) -> str:
     """What was done to tiles that are right one by one but not together."""
-    whole = "each tile is right by itself, but"
+    whole, wrong = "each tile is right by itself, but", difference[own[0].M, own[0].N]
+    shares = [(tile, _exact(*tile.of(x_MK, w_KN))) for tile in own]
     for tile, share in shares:
-        if difference == -share:
+        if np.array_equal(wrong, -share):
             return f"{whole} the one of {tile} was not added"
-        if difference == share:
+        if np.array_equal(wrong, share):
             return f"{whole} the one of {tile} was added twice"
+    for tile in tiles:
+        if tile in own:
+            continue
+        other = _resized(_exact(*tile.of(x_MK, w_KN)), wrong.shape)
+        if np.array_equal(wrong, other):
+            return f"{whole} the one of {tile} was added to a sum that is not its own"
+        for mine, share in shares:
+            if np.array_equal(wrong, other - share):
+                return f"{whole} the one of {tile} was added instead of that of {mine}"
     return f"{whole} what was added does not belong to this sum"
+
+
+def _resized(share: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A tile's share as it would stand in a place of some other size, zeros behind it."""
+    full = np.zeros(shape, np.int64)
+    part = share[: shape[0], : shape[1]]
+    full[: part.shape[0], : part.shape[1]] = part
+    return full
 
 
 def _in_registers(
     setup: Setup,
     layer: IntLayer,
-    x_MK: np.ndarray,
-    w_KN: np.ndarray,
-    found: np.ndarray,
-    right: np.ndarray,
+    x_MK: Integer[np.ndarray, "m k"],
+    w_KN: Int8[np.ndarray, "k n"],
+    found: Integer[np.ndarray, "m n"],
+    right: Int64[np.ndarray, "m n"],
     first: Mismatch,
 ) -> Mismatch:
     """The first register of a wrong tile that does not hold what it should."""
-    machine = setup.machine
-    streamed = {"ws": 0, "is": 1}.get(machine.dataflow)
-    if streamed is not None:
+    machine, part = setup.machine, slice(None)
+    if machine.dataflow != "os":
         # A few items before the first wrong one and behind it are enough to see it again.
-        item = int(np.argwhere(found != right)[:, streamed].min())
-        low = max(0, item - machine.rows - machine.cols)
-        part = slice(low, item + machine.rows + machine.cols)
-        x_MK, w_KN = (x_MK[part], w_KN) if streamed == 0 else (x_MK, w_KN[:, part])
-        if low:
-            first = replace(first, tile=f"{first.tile}, from item {low} on")
-    try:
-        recorded = trace.record(machine, x_MK, w_KN, setup.masks(layer))
-    except InputError:
-        return replace(first, cause=f"{first.cause}; the array is too large to dump")
-    except Lost as lost:
-        return replace(first, cause=f"{first.cause}; {lost}")
+        around = machine.rows + machine.cols
+        axis = 1 if machine.dataflow == "is" else 0
+        item = int(np.argwhere(found != right)[:, axis].min())
+        part = slice(max(0, item - around), item + around)
+    if machine.dataflow == "is":
+        w_KN, found, right = w_KN[:, part], found[:, part], right[:, part]
+    else:
+        x_MK, found, right = x_MK[part], found[part], right[part]
+    recorded = _recorded(setup, layer, x_MK, w_KN)
+    if isinstance(recorded, str):
+        return replace(first, cause=f"{first.cause}; {recorded}")
     place = ideal.first_difference(recorded)
     if place is None:
-        cause = f"{first.cause}, but register by register it is right"
-        return replace(first, cause=cause)
+        cause = f"{first.cause}, though stepped register by register it is right"
+        first = replace(first, cause=cause)
+        place = ideal.first_result(machine, found, right, x_MK.shape[1])
+    return _placed(first, recorded, place, part.start or 0)
+
+
+def _recorded(
+    setup: Setup,
+    layer: IntLayer,
+    x_MK: Integer[np.ndarray, "m k"],
+    w_KN: Int8[np.ndarray, "k n"],
+) -> trace.Trace | str:
+    """All registers while they work on a product, or why they cannot be had."""
+    try:
+        return trace.record(setup.machine, x_MK, w_KN, setup.masks(layer))
+    except InputError:
+        return "the array is too large to dump"
+    except Lost as lost:
+        return str(lost)
+
+
+def _placed(
+    first: Mismatch, recorded: trace.Trace, place: ideal.Place, skipped: int = 0
+) -> Mismatch:
+    """The mismatch with its place; `skipped` items were not recorded."""
     return replace(
         first,
-        cycle=place.cycle,
+        cycle=cycle(recorded, place.cycle, skipped),
         row=place.row,
         col=place.col,
         register=place.register,
         register_found=place.found,
         register_expected=place.expected,
-        dump=tuple(_dump(recorded, place)),
+        dump=tuple(dump(recorded, place, skipped)),
     )
-
-
-def _dump(recorded: trace.Trace, place: ideal.Place) -> Iterator[str]:
-    """Registers of the PEs around a place, on the edges around it."""
-    rows = _window(place.row, recorded.machine.rows)
-    cols = _window(place.col, recorded.machine.cols)
-    for edge in _window(place.cycle - 1, recorded.cycles):
-        yield f"cycle {edge + 1} ({recorded.phases[edge]})"
-        for row in rows:
-            cells = []
-            for col in cols:
-                weight, value, total, valid = (
-                    recorded.registers[name][edge, row, col]
-                    for name in ("weight", "input", "sum", "valid")
-                )
-                mark = "*" if valid else " "
-                cells.append(f"({row},{col}) w={weight:<4} x={value:<4} s={total:<9}{mark}")
-            yield "  " + " | ".join(cells)
-
-
-def _window(index: int, size: int) -> range:
-    return range(max(0, index - _AROUND), min(size, index + _AROUND + 1))

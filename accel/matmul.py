@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int8, Integer
+from jaxtyping import Array, Int8, Int32, Integer
 
 from accel import direct, loops, systolic
 from accel.counters import Counters, total
 from accel.faults import NONE, Fault, Masks, masks
 from accel.gemm import batches
 from accel.machine import Direct, Machine, Systolic
-from accel.simulation import Run
+from accel.simulation import Lost, Run
 from configs.checks import require
 from quant.execute import Matmul
 from quant.network import IntLayer
@@ -25,9 +25,9 @@ from quant.network import IntLayer
 class Work(NamedTuple):
     """What one layer was given, what its products became, and what was counted."""
 
-    x_MK: np.ndarray
-    # int32 (M, N).
-    sums_MN: np.ndarray
+    x_MK: Integer[np.ndarray, "m k"]
+    w_KN: Int8[np.ndarray, "k n"]
+    sums_MN: Int32[np.ndarray, "m n"]
     counters: Counters
 
 
@@ -89,19 +89,37 @@ class Setup:
 
         Args:
           done: told the cycles of each layer when they are stepped.
+
+        Raises:
+          Lost: (the product) a result of some layer did not come out.
         """
 
-        def product(x_MK, w_KN, layer: IntLayer):
+        def product(
+            x_MK: Integer[Array, "m k"], w_KN: Int8[Array, "k n"], layer: IntLayer
+        ) -> tuple[Int32[Array, "m n"], Work]:
             x, w = np.asarray(x_MK), np.asarray(w_KN)
-            runs, first = [], 0
             positions = prod(layer.info.output_shape[:-1])
-            for size, count in batches(len(x) // positions, self.batch):
-                rows = x[first : first + size * positions * count]
-                first += len(rows)
-                runs.append(self.simulate(rows.reshape(count, -1, x.shape[1]), w, layer))
+            try:
+                runs = list(self._runs(x, w, layer, positions))
+            except Lost as lost:
+                raise Lost(f"layer `{layer.name}`: {lost}") from lost
             sums = np.concatenate([run.sums.reshape(-1, w.shape[1]) for run in runs])
             counters = total([run.counters for run in runs])
             done(counters.cycles)
-            return jnp.asarray(sums), Work(x, sums, counters)
+            return jnp.asarray(sums), Work(x, w, sums, counters)
 
         return product
+
+    def _runs(
+        self,
+        x_MK: Integer[np.ndarray, "m k"],
+        w_KN: Int8[np.ndarray, "k n"],
+        layer: IntLayer,
+        positions: int,
+    ) -> Iterator[Run]:
+        """All runs of a layer, those of one size side by side."""
+        first = 0
+        for size, count in batches(len(x_MK) // positions, self.batch):
+            rows = x_MK[first : first + size * positions * count]
+            first += len(rows)
+            yield self.simulate(rows.reshape(count, -1, x_MK.shape[1]), w_KN, layer)

@@ -102,6 +102,21 @@ class MachineOptions:
                     f"{self.machine}; leave it out."
                 )
             given[fields[field.name]] = value
+        self._refuse_idle()
         if self.machine == "mac_dram":
             given["dram"] = True
         return _KINDS[self.machine](**given)
+
+    def _refuse_idle(self) -> None:
+        """Refuses what a machine of the right kind has no use for."""
+        idle = [
+            ("load", "weights", "shadow", self.weights != "shadow"),
+            ("accumulators", "dataflow", "ws or is", self.dataflow == "os"),
+        ]
+        for flag, other, needed, unused in idle:
+            value = getattr(self, flag)
+            if unused and value is not None:
+                raise InputError(
+                    f"`--{flag}` (={value}) has a meaning with --{other} {needed} only; "
+                    f"leave it out."
+                )

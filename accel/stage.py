@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+import jinja2
 
 from accel import campaign, compare, page, perfetto, report, step, subject, timing, vcd
 from accel.faults import Fault
 from accel.flow import Flow
-from accel.machine import Systolic
+from accel.machine import Dataflow, Systolic
 from accel.matmul import Setup
 from accel.subject import Subject
 from accel.verify import verify
+from configs.checks import brief
 from configs.errors import InputError
 from quant import normative
 from quant.network import IntNetwork
 from train import rundir
 from train.versions import versions
 
+DATAFLOWS: tuple[Dataflow, ...] = get_args(Dataflow)
 PACKAGES = ("jax", "jaxlib", "numpy")
 COMPARISON = "compare.json"
-# What a verification may write, beside report.json.
+# What a verification may write.
 REPORT, PAGE, STEPS = "report.json", "report.html", "step.html"
 TIMELINE, WAVES = "trace.json", "tile.vcd"
+# Result of another command in the same folder.
 FAULTS = "faults.json"
+# Files of a verification that are written, but not yet in place.
+_NEW = ".new"
 
 
 def run_verify(
@@ -48,38 +58,67 @@ def run_verify(
       done: told the cycles of each layer when they are stepped.
 
     Raises:
-      InputError: run and machine do not go together, or a report exists; nothing is
-        written.
+      InputError: run and machine do not go together, or a report exists, or it cannot
+        be written; what was there stays.
       Lost: a result did not come out of the machine.
     """
     out = folder / "accel" / setup.machine.name
-    if (out / REPORT).exists() and not overwrite:
-        raise InputError(
-            f"`--run` (={folder}) already holds a report of {setup.machine.name}; replace "
-            f"it with --overwrite."
-        )
+    there = f"a report of {setup.machine.name}"
+    _refuse_existing(out / REPORT, folder, there, overwrite)
     given = subject.load(folder, images)
     layers = timing.layers(
         setup.machine, given.network.network, len(given.images), setup.batch
     )
-    begin(setup.machine.name, sum(counters.cycles for _, counters in layers))
-    began = time.monotonic()
-    verified = verify(given.network, given.images, setup, done=done)
-    found = report.report(
-        given, verified, clock_mhz=clock_mhz, wall_s=time.monotonic() - began
-    )
-    found |= {"command": command, "versions": versions(PACKAGES)}
-    contents = _pages(folder, setup, given, found)
     with rundir.lock(out):
-        if overwrite:
-            rundir.clear(out, keep=(FAULTS,))
-        for name, content in contents.items():
-            rundir.write_bytes(out / name, content)
-        rundir.write_json(out / REPORT, found)
+        # Once more: another process may have written it since.
+        _refuse_existing(out / REPORT, folder, there, overwrite)
+        begin(setup.machine.name, sum(counters.cycles for _, counters in layers))
+        found = _found(given, setup, clock_mhz, done) | {"command": command}
+        _replace(out, _files(folder, setup, given, found), found)
     return found
 
 
-def _pages(
+def _found(
+    given: Subject, setup: Setup, clock_mhz: float, done: Callable[[int], None]
+) -> dict[str, Any]:
+    began = time.monotonic()
+    verified = verify(given.network, given.images, setup, done=done)
+    wall_s = time.monotonic() - began
+    return report.report(given, verified, clock_mhz=clock_mhz, wall_s=wall_s) | {
+        "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "versions": versions(PACKAGES),
+    }
+
+
+def _refuse_existing(path: Path, folder: Path, what: str, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise InputError(
+            f"`--run` (={folder}) already holds {what}; replace it with --overwrite."
+        )
+
+
+def _replace(out: Path, contents: Mapping[str, bytes], found: Mapping[str, Any]) -> None:
+    """Puts all files of a verification in the place of those of the one before.
+
+    They are renamed when all of them are on the disk: what fails before leaves the old
+    ones as they are. The report is the last.
+    """
+    new = out / _NEW
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        for name, content in contents.items():
+            rundir.write_bytes(new / name, content)
+        rundir.write_json(new / REPORT, found)
+        names = [*contents, REPORT]
+        with rundir.writing(out):
+            for name in names:
+                os.replace(new / name, out / name)
+        rundir.clear(out, keep=(FAULTS, *names))
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _files(
     folder: Path, setup: Setup, given: Subject, found: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """All files for people and their viewers."""
@@ -90,29 +129,51 @@ def _pages(
         contents[STEPS] = step.page(examples).encode()
         own = [e for e in examples if e.trace.machine.dataflow == machine.dataflow][-1]
         contents[WAVES] = vcd.encode(own.trace, name=machine.name)
-    contents[PAGE] = page.report(
-        found,
-        flow=_flow(given),
-        compare=_if_there(folder / "accel" / COMPARISON),
-        probes=_probes(folder),
-        step_href=STEPS if STEPS in contents else None,
-    ).encode()
+    compared = _if_there(folder / "accel" / COMPARISON)
+    if compared and compared.get("manifest_sha256") != given.sha256:
+        # Of another network.
+        compared = None
+    contents[PAGE] = _page(folder, given, found, compared, STEPS in contents)
     return contents
 
 
+def _page(
+    folder: Path,
+    given: Subject,
+    found: Mapping[str, Any],
+    compared: Mapping[str, Any] | None,
+    steps: bool,
+) -> bytes:
+    return page.report(
+        found,
+        flow=_flow(given),
+        compare=compared,
+        probes=_probes(folder),
+        step_href=STEPS if steps else None,
+    ).encode()
+
+
 def step_examples(
-    machine: Systolic, network: IntNetwork | None = None, images: Any = ()
+    machine: Systolic | None, network: IntNetwork | None = None, images: Any = ()
 ) -> list[step.Example]:
-    """The lecture's walk-through in all dataflows, and a tile of each of two layers."""
-    small = [step.small_example(dataflow) for dataflow in ("ws", "os", "is")]
-    if network is None:
+    """The lecture's walk-through in all dataflows, and what the machine's array adds.
+
+    That is a tile of each of a network's first two layers; without a network, the
+    walk-through on an array of that size.
+    """
+    small = [step.small_example(dataflow) for dataflow in DATAFLOWS]
+    if machine is None:
         return small
+    if network is None:
+        size = (machine.rows, machine.cols)
+        own = [step.small_example(d, *size) for d in DATAFLOWS]
+        return small if size == (3, 3) else small + own
     sides = {s: min(getattr(machine, s), step.LARGEST) for s in ("rows", "cols")}
     names = list(network.weighted)[:2]
     return small + [
         step.tile_of(network, name, images, Systolic(dataflow=dataflow, **sides))
         for name in reversed(names)
-        for dataflow in ("ws", "os", "is")
+        for dataflow in DATAFLOWS
     ]
 
 
@@ -121,7 +182,7 @@ def _flow(given: Subject) -> Flow:
     steps = list(normative.steps(given.network, given.images[:1]))
     outputs = steps[-1].output[0]
     names = given.network.classes or tuple(f"output {i}" for i in range(len(outputs)))
-    label = None if given.labels is None else given.network.classes[given.labels[0]]
+    label = None if given.labels is None else names[given.labels[0]]
     return Flow(
         image=given.images[0],
         layers=[
@@ -148,7 +209,7 @@ def run_compare(
     *,
     rows: int,
     cols: int,
-    images: int,
+    images: int | None,
     batch: int,
     clock_mhz: float = report.CLOCK_MHZ,
     most_cycles: int = compare.MOST_CYCLES,
@@ -157,23 +218,44 @@ def run_compare(
 ) -> dict[str, Any]:
     """Puts all machines side by side on a quantised run; writes and returns compare.json.
 
+    The pages of earlier verifications show it from then on.
+
     Raises:
       InputError, Lost: as `run_verify`.
     """
     path = folder / "accel" / COMPARISON
-    if path.exists() and not overwrite:
-        raise InputError(
-            f"`--run` (={folder}) already holds a comparison; replace it with --overwrite."
-        )
+    _refuse_existing(path, folder, "a comparison", overwrite)
     given = subject.load(folder, images)
-    found = compare.compare(
-        given, rows=rows, cols=cols, batch=batch, clock_mhz=clock_mhz,
-        most_cycles=most_cycles, say=say,
-    )  # fmt: skip
-    found |= {"manifest_sha256": given.sha256, "versions": versions(PACKAGES)}
-    with rundir.lock(folder / "accel"):
+    with rundir.lock(path.parent):
+        _refuse_existing(path, folder, "a comparison", overwrite)
+        found = compare.compare(
+            given, rows=rows, cols=cols, batch=batch, clock_mhz=clock_mhz,
+            most_cycles=most_cycles, say=say,
+        )  # fmt: skip
+        found |= {"manifest_sha256": given.sha256, "versions": versions(PACKAGES)}
         rundir.write_json(path, found)
+        for made in sorted(path.parent.glob(f"*/{REPORT}")):
+            say(_shown_in(folder, made.parent, given, found))
     return found
+
+
+def _shown_in(folder: Path, out: Path, given: Subject, compared: Mapping[str, Any]) -> str:
+    """Shows a comparison in the page of an earlier verification; says whether it could."""
+    try:
+        with rundir.lock(out):
+            found = rundir.read_json(out / REPORT)
+            if found.get("manifest_sha256") != given.sha256:
+                return f"{out / PAGE} stays as it is: it is of another network."
+            steps = (out / STEPS).exists()
+            rundir.write_bytes(out / PAGE, _page(folder, given, found, compared, steps))
+    except InputError as error:
+        return f"{out / PAGE} stays as it is: {error}"
+    except (LookupError, TypeError, jinja2.UndefinedError) as error:
+        return (
+            f"{out / PAGE} stays as it is: its report is of another version "
+            f"({brief(error)})."
+        )
+    return f"{out / PAGE} shows the comparison."
 
 
 def run_faults(
@@ -181,7 +263,7 @@ def run_faults(
     setup: Setup,
     faults: Sequence[Fault],
     *,
-    images: int,
+    images: int | None,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
@@ -190,15 +272,16 @@ def run_faults(
     Raises:
       InputError, Lost: as `run_verify`.
     """
-    out = folder / "accel" / setup.machine.name
-    if (out / FAULTS).exists() and not overwrite:
-        raise InputError(
-            f"`--run` (={folder}) already holds faults of {setup.machine.name}; replace "
-            f"them with --overwrite."
-        )
+    machine = setup.machine
+    for fault in faults:
+        fault.require_inside(machine)
+    out, there = folder / "accel" / machine.name, f"faults of {machine.name}"
+    _refuse_existing(out / FAULTS, folder, there, overwrite)
     given = subject.load(folder, images)
-    found = campaign.run(given, setup, faults, say=say)
-    found |= {"manifest_sha256": given.sha256, "versions": versions(PACKAGES)}
+    timing.layers(machine, given.network.network, len(given.images), setup.batch)
     with rundir.lock(out):
+        _refuse_existing(out / FAULTS, folder, there, overwrite)
+        found = campaign.run(given, setup, faults, say=say)
+        found |= {"manifest_sha256": given.sha256, "versions": versions(PACKAGES)}
         rundir.write_json(out / FAULTS, found)
     return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from configs.checks import brief
 from configs.errors import InputError
 from quant import files
 from quant.network import IntNetwork
@@ -34,8 +36,9 @@ def load(folder: Path, images: int | None) -> Subject:
     Raises:
       InputError: a file is missing or damaged, or they do not belong together.
     """
+    _refuse_missing(folder)
     stored = files.load(folder / "quant")
-    source = stored.manifest["source"]
+    source = _source(folder, stored.manifest)
     experiment = rundir.read_config(folder)
     trained = rundir.read_json(folder / "train" / "metrics.json")
     if trained.get("parameters_sha256") != source["parameters_sha256"]:
@@ -56,12 +59,38 @@ def load(folder: Path, images: int | None) -> Subject:
             f"`--images` (={images}) must be in 1..{len(dataset.test)}, the test images "
             f"there are, or all."
         )
-    classes = experiment.task == "classification"
+    classes = source["task"] == "classification"
     return Subject(
         source["name"],
         stored.network,
         stored.manifest["sha256"],
         dataset.test.images[:count],
         dataset.test.labels[:count] if classes else None,
-        trained["dataset"],
+        trained.get("dataset", {}),
     )
+
+
+def _refuse_missing(folder: Path) -> None:
+    if not (folder / "config.json").exists():
+        raise InputError(
+            f"`--run` (={folder}) must be a run directory, and holds no config.json; train "
+            f"first with `python -m train --config mnist_cnn`."
+        )
+    if not (folder / "quant" / files.MANIFEST).exists():
+        raise InputError(
+            f"`--run` (={folder}) holds no quantised network; make one with `python -m "
+            f"quant --run {folder}`."
+        )
+
+
+def _source(folder: Path, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the network was made from; its manifest may hold anything there."""
+    source = manifest["source"]
+    for name in ("name", "task", "parameters_sha256", "dataset_sha256"):
+        if not isinstance(source.get(name), str):
+            raise InputError(
+                f"`{folder}/quant/{files.MANIFEST}.source.{name}` "
+                f"(={brief(source.get(name))}) must be text; quantise the run again: "
+                f"`python -m quant --run {folder} --overwrite`."
+            )
+    return source

@@ -149,6 +149,12 @@ def print_comparison(found: Mapping[str, Any], folder: Path) -> None:
         f"\nFetches are words an image; images/s at {found['clock_mhz']:g} MHz, batch "
         f"{found['batch']}."
     )
+    predicted = sum(not row["stepped"] for row in found["machines"])
+    if predicted:
+        out.print(
+            f"{predicted} of {len(found['machines'])} machines were not stepped: their "
+            f"figures are what the closed forms predict."
+        )
     out.print(f"written  {folder}/accel/compare.json")
 
 

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 
 from accel import timing
 from accel.counters import Counters, total
 from accel.gemm import Gemm
-from accel.locate import Mismatch, locate
+from accel.locate import locate
 from accel.matmul import Setup, Work
+from accel.mismatch import Mismatch
 from quant import execute, normative
 from quant.network import IntNetwork
 
@@ -54,8 +56,8 @@ class Verified:
     # Layers without weights (pooling, flattening): outputs compared, and that differ.
     others: dict[str, tuple[int, int]]
     # Outputs of the machine and of the normative network, (images, F).
-    outputs: np.ndarray
-    expected: np.ndarray
+    outputs: Integer[np.ndarray, "n ..."]
+    expected: Integer[np.ndarray, "n ..."]
     mismatch: Mismatch | None
 
     @property
@@ -95,7 +97,9 @@ class _Tally:
     wrong_outputs: int = 0
     counters: list[Counters] = field(default_factory=list)
 
-    def differing(self, found: np.ndarray, expected: np.ndarray) -> int:
+    def differing(
+        self, found: Integer[np.ndarray, "b ..."], expected: Integer[np.ndarray, "b ..."]
+    ) -> int:
         """Compares values; gives back how many differ."""
         self.compared += expected.size
         return int(np.count_nonzero(found != expected))
@@ -127,7 +131,7 @@ def verify(
     size = chunk(network, len(images), setup.batch)
     for first in range(0, len(images), size):
         some = images[first : first + size]
-        found = execute.run(network, some, product)
+        found = execute.run(network, jnp.asarray(some), product)
         for name, work in found.counters.items():
             tallies[name].counters.append(work.counters)
         outputs.append(np.asarray(found.outputs[last]))
@@ -168,7 +172,7 @@ def chunk(network: IntNetwork, images: int, batch: int) -> int:
 
 
 def _judged(
-    network: IntNetwork, images: np.ndarray, *, in_integers: int
+    network: IntNetwork, images: UInt8[np.ndarray, "n ..."], *, in_integers: int
 ) -> Iterator[tuple[int, normative.Step]]:
     """All layers of all images by the normative module, and the first image of each."""
     start = 0
@@ -184,7 +188,7 @@ def _judged(
 def _compare(found: execute.Result, step: normative.Step, start: int, tally: _Tally) -> int:
     """Values of some images in one layer that differ: int32 sums and 8-bit outputs."""
     name, images = step.layer.name, slice(start, start + len(step.output))
-    outputs = tally.differing(np.asarray(found.outputs[name][images]), step.output)
+    outputs = tally.differing(np.asarray(found.outputs[name])[images], step.output)
     tally.wrong_outputs += outputs
     work: Work | None = found.counters.get(name)
     if work is None:

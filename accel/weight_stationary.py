@@ -35,8 +35,6 @@ from accel.faults import Masks, broken
 from accel.phases import Bits
 from accel.wires import Seen, count, delayed, down, right, taps
 
-SCHEMES = ("single", "global", "skewed")
-
 
 class Feed(NamedTuple):
     """What the controller presents, for consecutive edges."""

@@ -3,6 +3,14 @@
 import pytest
 import quantised
 
+from accel import cli, stage
+from accel.machine import Systolic
+from accel.matmul import Setup
+
+# A small array, few images, and a last batch that is not full.
+IMAGES = 3
+SETUP = Setup(machine=Systolic(rows=4, cols=4), batch=2)
+
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory):
@@ -18,7 +26,38 @@ def quantised_run(trained_run, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def verified_run(quantised_run, tmp_path_factory):
+    """A run that was verified on systolic_ws_4x4; nobody writes into it."""
+    folder = quantised.copied(quantised_run, tmp_path_factory.mktemp("verified") / "run")
+    stage.run_verify(folder, SETUP, images=IMAGES)
+    return folder
+
+
 @pytest.fixture
 def run(quantised_run, tmp_path):
     """A quantised run of the test's own."""
     return quantised.copied(quantised_run, tmp_path / "run")
+
+
+@pytest.fixture
+def verified(verified_run, tmp_path):
+    """A verified run of the test's own."""
+    return quantised.copied(verified_run, tmp_path / "verified")
+
+
+@pytest.fixture
+def main(monkeypatch):
+    """`python -m accel ARGUMENTS` in this process, whose JAX devices are chosen already.
+
+    A refusal of the parser is its exit status too.
+    """
+    monkeypatch.setattr(cli, "_prepare", lambda: None)
+
+    def start(*arguments) -> int:
+        try:
+            return cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            return end.code
+
+    return start
