@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from accel.counters import PHASES
+from accel.mismatch import Mismatch
 from quant.summary import console, plain, right
 
 
@@ -58,7 +59,7 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
         layers = ", ".join(report["miscounted"])
         table.add_row("counts", f"those of {layers} are not what the closed form says")
     if report["mismatch"]:
-        table.add_row("first", sentence(report["mismatch"]))
+        table.add_row("first", Mismatch(**report["mismatch"]).sentence())
     table.add_row(
         "cycles",
         f"{report['total_cycles']:,}, {report['cycles_per_image']:,.0f} an image: "
@@ -86,24 +87,6 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
     written.add_row("open", f"{place}/report.html")
     written.add_row("next", f"python -m accel compare --run {shlex.quote(str(folder))}")
     out.print(written)
-
-
-def sentence(mismatch: Mapping[str, Any]) -> str:
-    """Where the first wrong value is and where it came from, in one line."""
-    text = (
-        f"`{mismatch['layer']}`, image {mismatch['image']}, row {mismatch['m']}, column "
-        f"{mismatch['n']}: {mismatch['found']} instead of {mismatch['expected']}; "
-        f"{mismatch['cause']}"
-    )
-    if mismatch["tile"]:
-        text += f"; tile {mismatch['tile']}"
-    if mismatch["cycle"] is None:
-        return text
-    return (
-        f"{text}, cycle {mismatch['cycle']}: {mismatch['register']} of PE "
-        f"({mismatch['row']}, {mismatch['col']}) is {mismatch['register_found']}, not "
-        f"{mismatch['register_expected']}"
-    )
 
 
 def _layers(report: Mapping[str, Any]) -> Table:

@@ -1,6 +1,7 @@
 """A machine as a matrix product: runs of whole batches, and what they were given."""
 
 import integers
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ NETWORK = integers.filled(
 )
 CONV, DENSE = (layer for layer in NETWORK.walk() if layer.weighted)
 WS = Systolic(rows=3, cols=2)
+FAULT = Fault(register="sum", row=2, col=1, bit=3, kind="flip")
 MODULES = {Systolic: systolic, Direct: direct, Mac: loops, Dot: loops, Tile: loops}
 ALL = (*machines(3, 2)[::3], Mac(), Dot(multipliers=4), Tile(inputs=3, outputs=2), Direct())
 
@@ -45,10 +47,14 @@ def small_programs():
         yield
 
 
-def rows(count: int) -> np.ndarray:
+MATRIX = CONV.weighted.matrix
+GIVEN = jnp.asarray(MATRIX)
+
+
+def rows(count: int) -> jax.Array:
     """Operands of the convolution for some images."""
-    K = CONV.weighted.matrix.shape[0]
-    return np.random.default_rng(0).integers(0, 256, (6 * count, K), dtype=np.uint8)
+    draw = np.random.default_rng(0)
+    return jnp.asarray(draw.integers(0, 256, (6 * count, len(MATRIX)), dtype=np.uint8))
 
 
 @pytest.fixture
@@ -76,13 +82,13 @@ def simulated(monkeypatch):
 def test_images_go_through_in_batches(batch, shapes, simulated):
     x, told = rows(5), []
     product = Setup(machine=WS, batch=batch).matmul(told.append)
-    sums, work = product(x, CONV.weighted.matrix, CONV)
+    sums, work = product(x, GIVEN, CONV)
     assert simulated == shapes
-    assert np.array_equal(sums, exact(x, CONV.weighted.matrix))
+    assert np.array_equal(sums, exact(np.asarray(x), MATRIX))
     assert sums.dtype == work.sums_MN.dtype == np.int32
     assert np.array_equal(work.sums_MN, sums)
     assert np.array_equal(work.x_MK, x)
-    assert np.array_equal(work.w_KN, CONV.weighted.matrix)
+    assert np.array_equal(work.w_KN, MATRIX)
     runs = [
         times(predict(WS, gemms(NETWORK.network, shape[1] // 6)[0]), shape[0])
         for shape in shapes
@@ -108,7 +114,7 @@ def test_the_layer_whose_result_was_lost_is_named(machine, monkeypatch):
 
     monkeypatch.setattr(MODULES[type(machine)], "run", lost)
     with pytest.raises(Lost, match=r"^layer `conv1`: column 1 gave nothing$"):
-        Setup(machine=machine).matmul()(rows(1), CONV.weighted.matrix, CONV)
+        Setup(machine=machine).matmul()(rows(1), GIVEN, CONV)
 
 
 @pytest.mark.parametrize("literal", [False, True])
@@ -122,7 +128,7 @@ def test_how_an_array_is_stepped(literal, monkeypatch):
         )[1]
         monkeypatch.setattr(module, "run", watched)
     setup = Setup(machine=WS, literal=literal)
-    setup.matmul()(rows(1), CONV.weighted.matrix, CONV)
+    setup.matmul()(rows(1), GIVEN, CONV)
     assert taken == [stepping if literal else lanes]
 
 
@@ -142,10 +148,9 @@ def test_faults_act_on_the_operand_that_they_name():
 @pytest.mark.parametrize("flow", ["ws", "is", "os"])
 def test_broken_sums_are_those_that_pass_them(flow):
     machine = Systolic(rows=3, cols=2, dataflow=flow)
-    fault = Fault(register="sum", row=2, col=1, bit=3, kind="flip")
-    setup = Setup(machine=machine, batch=2, faults=(fault,))
-    _, work = setup.matmul()(rows(2), CONV.weighted.matrix, CONV)
-    wrong = work.sums_MN != exact(work.x_MK, CONV.weighted.matrix)
+    setup = Setup(machine=machine, batch=2, faults=(FAULT,))
+    _, work = setup.matmul()(rows(2), GIVEN, CONV)
+    wrong = work.sums_MN != exact(work.x_MK, MATRIX)
     # Sums pass (or in `os` end in, or drain through) the last PE of odd columns.
     axis = {"ws": 0, "os": 0, "is": 1}[flow]
     assert wrong.any(axis)[1::2].any()
@@ -156,8 +161,8 @@ def test_broken_sums_are_those_that_pass_them(flow):
     ("given", "message"),
     [
         ({"machine": WS, "batch": 0}, "`batch`"),
-        ({"machine": Mac(), "faults": (1,)}, "`faults`"),
-        ({"machine": Direct(), "faults": (1,)}, "`faults`"),
+        ({"machine": Mac(), "faults": (FAULT,)}, "`faults`"),
+        ({"machine": Direct(), "faults": (FAULT,)}, "`faults`"),
     ],
 )
 def test_what_cannot_be_is_refused(given, message):

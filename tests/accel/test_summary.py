@@ -70,7 +70,7 @@ def test_a_mismatch_is_named_with_its_registers(folder, capsys):
 
 def test_a_mismatch_that_no_register_explains(folder, capsys):
     bare = {**MISMATCH, "cycle": None, "tile": None, "dump": []}
-    assert summary.sentence(bare) == (
+    assert Mismatch(**bare).sentence() == (
         "`conv1`, image 2, row 5, column 1: -7 instead of 9; a sum"
     )
 
