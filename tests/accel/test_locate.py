@@ -528,19 +528,27 @@ def test_a_tile_that_gives_nothing_by_itself(monkeypatch):
     assert located(WS).cause == "the product of one tile is wrong: no result came"
 
 
-def test_other_machines_name_the_sum(monkeypatch):
-    machine = Dot(multipliers=5)
+@pytest.mark.parametrize(("more", "shows"), [(7000, True), (1, False)])
+def test_one_wrong_sum_of_another_machine(more, shows, monkeypatch):
+    """Also one that requantisation hides: no output shows it."""
     simulate = Setup.simulate
 
     def wrong_sum(setup, x_GMK, w_KN, layer):
         run = simulate(setup, x_GMK, w_KN, layer)
-        run.sums[0, -1, 2] += 7
+        if layer.name == "conv1":
+            run.sums[0, -1, 2] += more
         return run
 
     monkeypatch.setattr(Setup, "simulate", wrong_sum)
-    wrong = located(machine, literal=False)
+    setup = Setup(machine=Dot(multipliers=5), batch=2)
+    found = verify.verify(NETWORK, PIXELS, setup)
+    assert not found.holds
+    assert [layer.wrong_sums > 0 for layer in found.layers] == [True, shows]
+    assert found.layers[0].wrong_sums == 1
+    assert found.layers[0].wrong_outputs == shows
+    wrong = found.mismatch
     assert (wrong.layer, wrong.image, wrong.m, wrong.n) == ("conv1", 1, 8, 2)
-    assert wrong.found == wrong.expected + 7
+    assert wrong.found == wrong.expected + more
     assert wrong.cause == "the sum of products is wrong"
 
 
