@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from accel.faults import KINDS, REGISTERS, WIDTHS, Fault
 from accel.machine import Systolic
 from accel.matmul import Setup
+from accel.simulate.faults import KINDS, REGISTERS, WIDTHS, Fault
 from accel.subject import Subject
 from accel.verify import Verified, verify
 

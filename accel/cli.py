@@ -15,8 +15,8 @@ from pathlib import Path
 import tyro
 
 from accel.commands import Compare, Faults, Parity, Step, Verify
-from accel.faults import REGISTERS
 from accel.machine import Systolic
+from accel.simulate.faults import REGISTERS
 from configs.errors import InputError
 from quant.cli import all_cores
 from train.cli import guarded, stdout_kept_clean
@@ -77,7 +77,7 @@ def _verify(command: Verify, words: str) -> int:
     machine = command.options.build()
     _prepare()
     from accel.matmul import Setup
-    from accel.simulation import Lost
+    from accel.simulate.simulation import Lost
     from accel.stage import run_verify
     from accel.summary import Cycles, print_report
 
@@ -114,7 +114,7 @@ def _compare(command: Compare, words: str) -> int:
     # A size that no array has is refused before JAX is imported.
     Systolic(rows=command.rows, cols=command.cols)
     _prepare()
-    from accel.simulation import Lost
+    from accel.simulate.simulation import Lost
     from accel.stage import run_compare
     from accel.summary import print_comparison
     from train.progress import Display
@@ -154,7 +154,7 @@ def _faults(command: Faults, words: str) -> int:
     _prepare()
     from accel import campaign
     from accel.matmul import Setup
-    from accel.simulation import Lost
+    from accel.simulate.simulation import Lost
     from accel.stage import run_faults
     from accel.summary import print_faults
     from train.progress import Display
@@ -191,7 +191,8 @@ def _step(command: Step, words: str) -> int:
         raise InputError(f"`--out` (={out}) must be a file, and is a folder; name another.")
     if out.exists() and not command.overwrite:
         raise InputError(f"`--out` (={out}) exists; replace it with --overwrite.")
-    from accel import step, subject
+    from accel import subject
+    from accel.show import step
     from accel.stage import step_examples
     from train import rundir
 
@@ -212,7 +213,7 @@ def _step(command: Step, words: str) -> int:
 
 
 def _parity(command: Parity, words: str) -> int:
-    from accel.parity import headline, parity, table
+    from accel.predict.parity import headline, parity, table
     from quant.summary import console
 
     found = parity(Path(command.file))

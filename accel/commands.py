@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from accel.faults import Fault, Kind, Register
 from accel.machine import Systolic
 from accel.options import MachineOptions
+from accel.simulate.faults import Fault, Kind, Register
 from configs.checks import require
 
 # A terahertz, beyond any chip; keeps images/s finite.

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from math import isqrt
 from typing import Any
 
-from accel import timing
 from accel.counters import FETCHES, Counters, total
 from accel.machine import Direct, Dot, Mac, Machine, Systolic, Tile
 from accel.matmul import Setup
+from accel.predict import timing
 from accel.subject import Subject
 from accel.verify import verify
 

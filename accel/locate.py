@@ -16,11 +16,11 @@ from itertools import product
 import numpy as np
 from jaxtyping import Int8, Int64, Integer
 
-from accel import ideal, trace
 from accel.machine import Systolic
 from accel.matmul import Setup, Work
 from accel.mismatch import Mismatch, cycle, dump
-from accel.simulation import Lost
+from accel.simulate import ideal, trace
+from accel.simulate.simulation import Lost
 from configs.errors import InputError
 from configs.network import Conv
 from quant import execute, normative

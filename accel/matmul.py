@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int8, Int32, Integer
 
-from accel import direct, loops, systolic
 from accel.counters import Counters, total
-from accel.faults import NONE, Fault, Masks, masks
 from accel.gemm import batches
 from accel.machine import Direct, Machine, Systolic
-from accel.simulation import Lost, Run
+from accel.simulate import direct, loops, systolic
+from accel.simulate.faults import NONE, Fault, Masks, masks
+from accel.simulate.simulation import Lost, Run
 from configs.checks import require
 from quant.execute import Matmul
 from quant.network import IntLayer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from accel.ideal import Place
-from accel.trace import Trace
+from accel.simulate.ideal import Place
+from accel.simulate.trace import Trace
 
 # Edges and PEs on each side of the first wrong register that a dump shows.
 _AROUND = 2

@@ -12,11 +12,13 @@ from typing import Any, get_args
 
 import jinja2
 
-from accel import campaign, compare, page, perfetto, report, step, subject, timing, vcd
-from accel.faults import Fault
-from accel.flow import Flow
+from accel import campaign, compare, report, subject
 from accel.machine import Dataflow, Systolic
 from accel.matmul import Setup
+from accel.predict import timing
+from accel.show import page, perfetto, step, vcd
+from accel.show.flow import Flow
+from accel.simulate.faults import Fault
 from accel.subject import Subject
 from accel.verify import verify
 from configs.checks import brief

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from accel import timing
 from accel.counters import Counters, total
 from accel.gemm import Gemm
 from accel.locate import locate
 from accel.matmul import Setup, Work
 from accel.mismatch import Mismatch
+from accel.predict import timing
 from quant import execute, normative
 from quant.network import IntNetwork
 

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from accel import rotating, systolic
 from accel.counters import times
 from accel.gemm import Gemm
-from accel.lanes import Plan
 from accel.machine import Systolic
-from accel.timing import predict
+from accel.predict.timing import predict
+from accel.simulate import rotating, systolic
+from accel.simulate.lanes import Plan
 from benchmarks import scalesim_peer
 
 # Rows of inputs, such as the 24 x 24 output positions of a convolution.

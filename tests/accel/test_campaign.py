@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from accel import campaign
-from accel.faults import REGISTERS, WIDTHS, Fault
 from accel.machine import Systolic
 from accel.matmul import Setup
+from accel.simulate.faults import REGISTERS, WIDTHS, Fault
 from accel.subject import Subject
 from configs.errors import InputError
 from quant import normative

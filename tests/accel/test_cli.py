@@ -12,7 +12,7 @@ import quantised
 import runs
 
 from accel import stage, subject
-from accel.simulation import Lost
+from accel.simulate.simulation import Lost
 from train import rundir
 
 COMMANDS = ("verify", "compare", "faults", "step", "parity")
@@ -184,7 +184,7 @@ def test_step_writes_one_page(run, main, tmp_path, capsys):
 
 
 def test_parity_recomputes_a_file(main, tmp_path, capsys):
-    figures = runs.ROOT / "tests/accel/scalesim.csv"
+    figures = runs.ROOT / "tests/accel/predict/scalesim.csv"
     assert main("parity", figures) == 0
     assert capsys.readouterr().out.startswith("193 of 193 rows equal; 0 of ")
     assert main("parity", figures, "--json") == 0
@@ -207,7 +207,7 @@ def test_parity_recomputes_a_file(main, tmp_path, capsys):
 @pytest.fixture
 def faulty(monkeypatch):
     """A multiplier for every connection, one of which adds a one too many."""
-    from accel import direct
+    from accel.simulate import direct
 
     real = direct.run
 
@@ -247,7 +247,7 @@ def test_a_wrong_machine_is_named_in_a_comparison(run, main, faulty, capsys):
 
 
 def test_a_miscount_is_status_1_too(run, main, monkeypatch, capsys):
-    from accel import direct
+    from accel.simulate import direct
 
     real = direct.run
 

@@ -3,8 +3,9 @@
 import integers
 import pytest
 
-from accel import compare, timing
+from accel import compare
 from accel.machine import Direct, Mac, Systolic
+from accel.predict import timing
 from accel.subject import Subject
 from configs.errors import InputError
 from configs.network import Dense, Network

@@ -11,25 +11,24 @@ from arrays import machines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accel import (
+from accel import locate, verify
+from accel.machine import Dot, Systolic
+from accel.matmul import Setup
+from accel.simulate import (
     control,
     ideal,
     lanes,
-    locate,
     output_stationary,
     rotating,
     stepping,
     systolic,
     trace,
-    verify,
     weight_stationary,
     wires,
 )
-from accel.control import HeldTiles
-from accel.faults import Fault
-from accel.machine import Dot, Systolic
-from accel.matmul import Setup
-from accel.simulation import Lost
+from accel.simulate.control import HeldTiles
+from accel.simulate.faults import Fault
+from accel.simulate.simulation import Lost
 from configs.network import Conv, Dense, Flatten, Network
 from quant import execute
 

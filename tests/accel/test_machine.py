@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from accel import timing
 from accel.gemm import Gemm
 from accel.machine import Direct, Dot, Mac, Systolic, Tile
+from accel.predict import timing
 from configs.errors import InputError
 
 

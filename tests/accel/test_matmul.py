@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from arrays import exact, machines
 
-from accel import direct, lanes, loops, stepping, systolic
 from accel.counters import times, total
-from accel.faults import NONE, Fault
 from accel.gemm import gemms
 from accel.machine import Direct, Dot, Mac, Systolic, Tile
 from accel.matmul import Setup
-from accel.simulation import Lost
-from accel.timing import predict
+from accel.predict.timing import predict
+from accel.simulate import direct, lanes, loops, stepping, systolic
+from accel.simulate.faults import NONE, Fault
+from accel.simulate.simulation import Lost
 from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, Network
 from quant import execute

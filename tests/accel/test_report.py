@@ -7,11 +7,12 @@ import integers
 import numpy as np
 import pytest
 
-from accel import perfetto, timing
 from accel.counters import FETCHES, PHASES, Counters
 from accel.machine import Direct, Systolic, Tile
 from accel.matmul import Setup
+from accel.predict import timing
 from accel.report import NOT_COUNTED, report
+from accel.show import perfetto
 from accel.subject import Subject
 from accel.verify import LayerResult, Verified
 

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from accel import lanes, systolic
 from accel.gemm import Gemm
 from accel.machine import Systolic
+from accel.simulate import lanes, systolic
 from benchmarks import scalesim_peer, sim_speed, sim_turns
 from configs.errors import InputError
 

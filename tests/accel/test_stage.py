@@ -10,7 +10,7 @@ import quantised
 from accel import stage, subject
 from accel.machine import Mac, Systolic, Tile
 from accel.matmul import Setup
-from accel.simulation import Lost
+from accel.simulate.simulation import Lost
 from configs import registry, schema
 from configs.errors import InputError
 from train import rundir

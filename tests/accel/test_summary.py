@@ -5,6 +5,7 @@ import reports
 
 from accel import compare, summary
 from accel.machine import Mac, Systolic
+from accel.mismatch import Mismatch
 
 MISMATCH = {
     "layer": "conv1", "image": 2, "m": 5, "n": 1, "found": -7, "expected": 9,

@@ -10,13 +10,14 @@ from arrays import machines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accel import direct, lanes, loops, stepping, systolic, verify
+from accel import verify
 from accel.counters import Counters
 from accel.gemm import gemms
 from accel.machine import Direct, Dot, Mac, Systolic, Tile
 from accel.matmul import Setup
-from accel.simulation import Lost
-from accel.timing import layers
+from accel.predict.timing import layers
+from accel.simulate import direct, lanes, loops, stepping, systolic
+from accel.simulate.simulation import Lost
 from configs.errors import InputError
 from quant import execute, normative
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from accel.counters import times
 from accel.gemm import Gemm
 from accel.machine import Systolic
-from accel.phases import Lost
-from accel.simulation import Run
-from accel.timing import predict
+from accel.predict.timing import predict
+from accel.simulate.phases import Lost
+from accel.simulate.simulation import Run
 
 # Few, since each is compiled: one PE, one row, one column, wide, tall.
 SHAPES = ((1, 1), (1, 3), (3, 1), (2, 4), (3, 2))

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from accel import timing
 from accel.counters import FETCHES, PHASES
-from accel.flow import Flow
 from accel.gemm import Gemm
 from accel.machine import Systolic
+from accel.predict import timing
+from accel.show.flow import Flow
 
 IMAGES = 100
 # Name, rows of one image, K, N: the products of mnist_cnn.

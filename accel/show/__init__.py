@@ -1,0 +1,1 @@
+"""What people look at: pages, and files for the viewers they have."""
