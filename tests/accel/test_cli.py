@@ -287,7 +287,7 @@ def test_a_lost_result_is_status_1_and_one_line(run, main, monkeypatch, capsys, 
 def test_ctrl_c_stops_a_command_and_leaves_nothing_half_written(run):
     """While it steps, in a process of its own: as a user would."""
     before = (
-        "import time\nfrom accel import loops\n"
+        "import time\nfrom accel.simulate import loops\n"
         "def run(*given):\n    print('stepping', file=sys.stderr, flush=True)\n"
         "    time.sleep(60)\n"
         "loops.run = run"
