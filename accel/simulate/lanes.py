@@ -26,7 +26,7 @@ from accel.simulate.simulation import Run
 from accel.simulate.stepping import SURPLUS
 
 # Sums that are stepped in one go, for speed: they stay in the second-level cache.
-_SUMS = 4096
+_SUMS = 8192
 _MOST_LANES = 64
 # Edges of a program, roughly.
 _EDGES = 4096
@@ -55,7 +55,7 @@ class Plan:
             # Slots come back to their rows after a multiple of `rows` edges.
             edges = tile_count(_EDGES, rows) * rows
             return cls(rows, cols, items, lanes, 1, edges, tile_count(needed, edges))
-        step = max(8, _power_of_two(needed) // 8)
+        step = max(8, _power_of_two(needed) // 32)
         edges = tile_count(needed, step) * step
         blocks = min(max(1, _EDGES // edges), _power_of_two(tile_count(wanted, lanes)))
         return cls(rows, cols, items, lanes, blocks, edges, 1)
@@ -150,9 +150,12 @@ def _group(plan: Plan, product: Product, group, sums, device) -> Counters:
         below = [jnp.zeros(size, jnp.int32) for _ in range(plan.pieces)]
         counters = []
         deep = len(product.items)
+        read = None
         for k in range(deep):
             below, bits, loads = _tile(plan, product, k, wide, g, below)
-            counted = _counted(plan, product, k, wide, bits, loads)
+            if read is None or not read.of(bits, loads):
+                read = _Read.made(plan, bits, loads)
+            counted = _counted(plan, product, k, wide, read)
             results = counted.output_writes
             counted = counted._replace(
                 sum_reads=results if k else 0,
@@ -171,13 +174,14 @@ def _tile(plan: Plan, product: Product, k: int, wide, g, below: list) -> tuple:
     weights = rotating.load(held, enable)
     state = rotating.empty(plan.blocks, plan.rows, plan.cols, plan.lanes)
     after, bits = [], []
-    columns = _index(g % product.items.shape[-1])
+    shared = product.items.shape[-1] == 1
+    columns = slice(0, 1) if shared else _index(g)
     for piece, under in enumerate(below):
         start = piece * plan.edges
         window = product.items[k, start : start + plan.edges + plan.before, :, columns]
         if not isinstance(columns, slice):
             window = np.moveaxis(window, 0, -1)
-        items = _spread(window, plan, -1)
+        items = window[None] if shared else _spread(window, plan, -1)
         valid = np.arange(start, start + plan.edges) < plan.items
         state, under, seen = rotating.stream(state, weights, items, valid, under)
         after.append(under)
@@ -222,28 +226,46 @@ def _first_result(plan: Plan, bits: np.ndarray) -> int:
     return first
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What the bits of one tile say; tiles of one product mostly say the same."""
+
+    bits: np.ndarray
+    loads: np.ndarray
+    phases: Counters
+    # Edges on which the PEs with r + c = d had a valid operand, (rows + cols - 1,).
+    seen: np.ndarray
+
+    @classmethod
+    def made(cls, plan: Plan, bits: np.ndarray, loads: np.ndarray) -> _Read:
+        line = bits[0]
+        if not (bits == line).all():
+            raise Lost("arrays side by side went out of step")
+        idle, streaming = np.zeros((len(loads), 4), bool), np.zeros((len(line), 4), bool)
+        idle[:, 0] = loads
+        streaming[:, 1] = line.any(1)
+        streaming[:, 2] = line[:, plan.rows - 1]
+        streaming[:, 3] = line[:, plan.rows - 1 :].any(1)
+        phases = phase_counts(Bits(*np.concatenate([idle, streaming]).T))
+        return cls(bits, loads, phases, line.sum(0))
+
+    def of(self, bits: np.ndarray, loads: np.ndarray) -> bool:
+        """Whether these are the same bits."""
+        return np.array_equal(bits, self.bits) and np.array_equal(loads, self.loads)
+
+
 def _counted(
-    plan: Plan, product: Product, k: int, wide: np.ndarray, bits: np.ndarray, loads
+    plan: Plan, product: Product, k: int, wide: np.ndarray, read: _Read
 ) -> Counters:
     """What the valid bits of one tile of some sums say, for all of them together."""
-    line = bits[0]
-    if not (bits == line).all():
-        raise Lost("arrays side by side went out of step")
-    idle, loading = np.zeros((plan.rows, 4), bool), np.zeros((4, len(line)), bool)
-    idle[:, 0] = loads
-    loading[1] = line.any(1)
-    loading[2] = line[:, plan.rows - 1]
-    loading[3] = line[:, plan.rows - 1 :].any(1)
-    phases = phase_counts(Bits(*np.concatenate([idle, loading.T]).T))
-    seen = line.sum(0)
-    counters = []
+    seen, counters = read.seen, []
     for n, sums in zip(*np.unique(wide, return_counts=True), strict=True):
         rows, cols = product.live_rows[k], product.live_cols[n]
         live = np.add.outer(np.flatnonzero(rows), np.flatnonzero(cols))
-        one = phases._replace(
+        one = read.phases._replace(
             macs=int(seen[live].sum()),
             input_fetches=int(seen[0]) * int(rows.sum()),
-            weight_fetches=int(loads[::-1][rows].sum()) * int(cols.sum()),
+            weight_fetches=int(read.loads[::-1][rows].sum()) * int(cols.sum()),
             output_writes=int(seen[plan.rows - 1 :][cols].sum()),
             tiles=1,
         )

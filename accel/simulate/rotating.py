@@ -61,8 +61,10 @@ def load(
     def edge(carry, enabled):
         held, e = carry
         row = lax.dynamic_slice_in_dim(w, rows - e, 1, 1)
-        moved = lax.dynamic_update_slice_in_dim(held, row, e % rows, 1)
-        return (jnp.where(enabled, moved, held), e + enabled.astype(jnp.int32)), None
+        before = lax.dynamic_slice_in_dim(held, e % rows, 1, 1)
+        entering = jnp.where(enabled, row, before)
+        held = lax.dynamic_update_slice_in_dim(held, entering, e % rows, 1)
+        return (held, e + enabled.astype(jnp.int32)), None
 
     start = (jnp.zeros_like(w), jnp.int32(1))
     (held, _), _ = lax.scan(edge, start, enable)
@@ -74,7 +76,7 @@ def load(
 def stream(
     state: State,
     weights: Integer[Array, "blocks cols slots lanes"],
-    items: Integer[Array, "blocks window rows lanes"],
+    items: Integer[Array, "blocks_or_1 window rows lanes_or_1"],
     valid: Bool[Array, " edges"],
     below: Int32[Array, "blocks edges cols lanes"],
 ) -> tuple[
@@ -83,7 +85,8 @@ def stream(
     """Steps arrays that hold their weights through some edges of the clock.
 
     Args:
-      items: operands presented on these edges and on the rows + cols - 2 before them.
+      items: operands presented on these edges and on the rows + cols - 2 before them;
+        given for one array in one block they are those of all.
       valid: whether an item is presented.
       below: what the memory under the array holds for what falls out on these edges.
 
@@ -91,12 +94,20 @@ def stream(
       the state; `below` with what fell out of each column added, columns in reverse
       order; the valid bits after each edge, of the PEs with r + c = 0, 1, ...
     """
-    return lax.map(lambda block: _stream(*block, valid), (state, weights, items, below))
+    rows, lanes = state.sums.shape[2:]
+    if len(items) == 1:
+        operands = skewed(items[0], rows, lanes)
+        rest = (state, weights, below)
+        return lax.map(lambda b: _stream(b[0], b[1], operands, b[2], valid), rest)
+    return lax.map(
+        lambda b: _stream(b[0], b[1], skewed(b[2], rows, lanes), b[3], valid),
+        (state, weights, items, below),
+    )
 
 
-def _stream(state, weights, items, below, valid):
+def _stream(state, weights, operands, below, valid):
     cols, rows, lanes = state.sums.shape
-    windows = Windows.over(weights, items)
+    windows = Windows.over(weights, operands)
 
     def step(carry, inputs):
         state, t = carry
@@ -124,13 +135,13 @@ class Windows(NamedTuple):
     keep: jax.Array
 
     @classmethod
-    def over(cls, weights: jax.Array, items: jax.Array) -> Windows:
-        """Of one block: weights by column and slot, items by edge and row."""
+    def over(cls, weights: jax.Array, operands: jax.Array) -> Windows:
+        """Of one block: weights by column and slot, skewed operands by edge and slot."""
         cols, slots, lanes = weights.shape
         rows = slots // 2
         return cls(
             weights.reshape(cols, -1),
-            skewed(items, rows).reshape(-1, slots * lanes),
+            operands.reshape(-1, slots * lanes),
             jnp.repeat((jnp.arange(slots) % rows != 0).astype(jnp.int32), lanes),
         )
 
@@ -164,14 +175,16 @@ def edge(
 
 
 def skewed(
-    items: Integer[Array, "window rows lanes"], rows: int
+    items: Integer[Array, "window rows lanes_or_1"], rows: int, lanes: int
 ) -> Integer[Array, "edges slots lanes"]:
     """Operands at the left edge, each row r delayed by r edges, in slot order, twice."""
-    edges, lanes = items.shape[0] - rows + 1, items.shape[2]
+    edges = items.shape[0] - rows + 1
 
     def one(slot, out):
         row = (-slot) % rows
-        delayed = lax.dynamic_slice(items, (rows - 1 - row, row, 0), (edges, 1, lanes))
+        size = (edges, 1, items.shape[2])
+        delayed = lax.dynamic_slice(items, (rows - 1 - row, row, 0), size)
+        delayed = jnp.broadcast_to(delayed, (edges, 1, lanes))
         out = lax.dynamic_update_slice(out, delayed, (0, slot, 0))
         return lax.dynamic_update_slice(out, delayed, (0, slot + rows, 0))
 

@@ -179,8 +179,9 @@ def test_a_dropped_skew_register_of_the_rotating_form(machine, rebuilt, monkeypa
     """The literal registers are right: the sums of the faster form give it away."""
     skewed = rotating.skewed
 
-    def early(items, rows):
-        return skewed(items.at[:-1, rows - 1].set(items[1:, rows - 1]), rows)
+    def early(items, rows, lanes):
+        changed = items.at[:-1, rows - 1].set(items[1:, rows - 1])
+        return skewed(changed, rows, lanes)
 
     monkeypatch.setattr(rotating, "skewed", early)
     wrong = located(machine, literal=False)

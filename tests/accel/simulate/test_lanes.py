@@ -103,7 +103,7 @@ def test_a_plan_is_bounded_and_reaches_the_end(rows, cols, items, wanted):
     spare = plan.edges * plan.pieces - needed
     assert 0 <= spare < max(8, needed / 4 + 1, plan.edges if plan.pieces > 1 else 0)
     assert plan.edges <= 4096 + rows
-    assert plan.lanes == 1 or plan.lanes * rows * cols <= 4096
+    assert plan.lanes == 1 or plan.lanes * rows * cols <= lanes._SUMS
     assert plan.blocks == 1 or plan.blocks * plan.edges <= 4096
     # No more than twice what is wanted is stepped.
     assert plan.blocks == 1 or (plan.blocks - 1) * plan.lanes < 2 * wanted
@@ -141,9 +141,9 @@ def rebuilt(monkeypatch):
 def test_a_dropped_skew_register_is_noticed(rebuilt, monkeypatch):
     kept = rotating.skewed
 
-    def skewed(items, rows):
+    def skewed(items, rows, lanes):
         # Row 1, slots rows - 1 and 2 * rows - 1, an edge early.
-        found = kept(items, rows)
+        found = kept(items, rows, lanes)
         early = found.at[:-1, rows - 1 :: rows].set(found[1:, rows - 1 :: rows])
         return early
 

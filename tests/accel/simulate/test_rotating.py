@@ -72,7 +72,7 @@ def recorded(literal):
         return (state, t + 1, windows), (state, fallen, windows.at(t, rows))
 
     def steps(weights, items, valid):
-        windows = rotating.Windows.over(weights, items)
+        windows = rotating.Windows.over(weights, rotating.skewed(items, rows, B))
         start = rotating.State(
             jnp.zeros((cols, rows * B), jnp.int32), jnp.zeros(rows + cols - 1, bool)
         )
@@ -157,7 +157,7 @@ def test_blocks_and_pieces(shape):
 def test_skewed_operands(rows):
     """Row r of slot (-r) mod rows is what was presented r edges before; slots twice."""
     items = factors(1, 9, rows, 1)[0][0][..., None]
-    found = np.asarray(rotating.skewed(jnp.asarray(items), rows))
+    found = np.asarray(rotating.skewed(jnp.asarray(items), rows, 1))
     assert found.shape == (9 - rows + 1, 2 * rows, 1)
     for edge, slot in np.ndindex(*found.shape[:2]):
         row = -slot % rows
