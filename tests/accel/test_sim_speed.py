@@ -178,12 +178,12 @@ def test_the_inner_loop_computes_products_on_every_device():
 
 def test_the_ceiling_accumulates_on_every_device():
     size, devices = 16, jax.local_devices()
-    state = 16 * 16 * 16
+    state = 16 * 16 * 32
     turn = sim_turns.ceiling(size, 10 * state * len(devices))
     assert turn.count == 10 * state * len(devices)
     found = turn.work()
     assert [f.devices() for f in found] == [{device} for device in devices]
-    weights = np.random.default_rng(0).integers(-127, 128, (16, 256), dtype=np.int8)
+    weights = np.random.default_rng(0).integers(-127, 128, (16, 512), dtype=np.int8)
     assert np.array_equal(found[0], weights.astype(np.int32) * sum(range(10)))
 
 
