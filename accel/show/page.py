@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from typing import Any
 
 import jinja2
@@ -14,6 +11,7 @@ from markupsafe import Markup
 from accel.counters import PHASES
 from accel.show import bars, flow, roofline
 from accel.show.flow import Flow
+from accel.show.inline import source_hash, template
 
 # Values of one probe's table; the rest stays in its file.
 _MOST_VALUES = 60
@@ -33,18 +31,18 @@ def report(
     Names and classes come from outside and are escaped; the page's policy lets no script
     and no address in, and names its one style sheet by hash. What is None is left out.
     """
-    style = _template("report.css")
+    style = template("report.css")
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
+        loader=jinja2.FunctionLoader(template),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"n": _count, "pct": _percent, "num": _number, "text": _text}
-    return environment.get_template("report.html").render(
+    return environment.gettemplate("report.html").render(
         policy=(
-            f"default-src 'none'; style-src '{_hash(style)}'; img-src data:; "
+            f"default-src 'none'; style-src '{source_hash(style)}'; img-src data:; "
             f"base-uri 'none'; form-action 'none'"
         ),
         style=Markup(style),
@@ -249,12 +247,3 @@ def _text(value: Any) -> str:
     if isinstance(value, int):
         return _count(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _template(name: str) -> str:
-    return resources.files("accel.show").joinpath("templates", name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"

@@ -7,13 +7,10 @@ compares the two when it opens.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import jinja2
@@ -22,6 +19,7 @@ from jaxtyping import UInt8
 from markupsafe import Markup
 
 from accel.machine import Dataflow, Systolic
+from accel.show.inline import source_hash, template
 from accel.simulate import trace
 from accel.simulate.trace import Trace
 from configs.errors import InputError
@@ -150,12 +148,12 @@ def page(examples: Sequence[Example]) -> str:
                 f"the others titles of their own."
             )
     script = _script()
-    style = _template("step.css")
+    style = template("step.css")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(_template("step.html")).render(
+    return environment.from_string(template("step.html")).render(
         policy=(
-            f"default-src 'none'; script-src '{_hash(script)}'; "
-            f"style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'"
+            f"default-src 'none'; script-src '{source_hash(script)}'; "
+            f"style-src '{source_hash(style)}'; base-uri 'none'; form-action 'none'"
         ),
         style=Markup(style),
         script=Markup(script),
@@ -192,17 +190,8 @@ def _json(value: Any) -> str:
 
 
 def _script() -> str:
-    parts = "\n".join(_template(f"{name}.js") for name in _SCRIPTS)
+    parts = "\n".join(template(f"{name}.js") for name in _SCRIPTS)
     return f'(() => {{\n"use strict";\n{parts}}})();\n'
-
-
-def _template(name: str) -> str:
-    return resources.files("accel.show").joinpath("templates", name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _repeated(pattern: tuple, rows: int, cols: int) -> np.ndarray:

@@ -264,10 +264,10 @@ def test_the_footer_says_that_both_agree(lecture):
 def test_a_faulty_script_is_found_out_when_the_page_opens(
     page, monkeypatch, planted, instead
 ):
-    genuine = step._template
+    genuine = step.template
     assert genuine("step_array.js").count(planted) == 1
     monkeypatch.setattr(
-        step, "_template", lambda name: genuine(name).replace(planted, instead)
+        step, "template", lambda name: genuine(name).replace(planted, instead)
     )
     examples = [step.small_example(flow) for flow in FLOWS]
     page.open(step.page(examples))
