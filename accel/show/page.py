@@ -40,7 +40,7 @@ def report(
         lstrip_blocks=True,
     )
     environment.filters |= {"n": _count, "pct": _percent, "num": _number, "text": _text}
-    return environment.gettemplate("report.html").render(
+    return environment.get_template("report.html").render(
         policy=(
             f"default-src 'none'; style-src '{source_hash(style)}'; img-src data:; "
             f"base-uri 'none'; form-action 'none'"
