@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     kind, command = commands[given[0]]
     words = shlex.join(["python", "-m", "accel", *given])
-    return guarded(lambda: command(_parsed(kind, given[0], given[1:]), words))
+    return guarded(lambda: _whole(command, _parsed(kind, given[0], given[1:]), words))
 
 
 def _parsed(kind: type, name: str, arguments: Sequence[str]):
@@ -63,6 +63,17 @@ def _parsed(kind: type, name: str, arguments: Sequence[str]):
         description=kind.__doc__,
         config=(tyro.conf.AvoidSubcommands,),
     )
+
+
+def _whole(command: Callable, options: object, words: str) -> int:
+    """Runs a command; results that a machine lost are one line on stderr and status 1."""
+    from accel.simulate.simulation import Lost
+
+    try:
+        return command(options, words)
+    except Lost as lost:
+        print(f"error: {lost}", file=sys.stderr)
+        return 1
 
 
 def _prepare() -> None:
@@ -77,27 +88,22 @@ def _verify(command: Verify, words: str) -> int:
     machine = command.options.build()
     _prepare()
     from accel.matmul import Setup
-    from accel.simulate.simulation import Lost
     from accel.stage import run_verify
     from accel.summary import Cycles, print_report
 
     setup = Setup(machine=machine, batch=command.batch, literal=command.literal)
     folder = Path(command.run)
-    try:
-        with stdout_kept_clean(), Cycles() as shown:
-            report = run_verify(
-                folder,
-                setup,
-                images=_count(command.images),
-                clock_mhz=command.clock_mhz,
-                command=words,
-                overwrite=command.overwrite,
-                begin=shown.begin,
-                done=shown.done,
-            )
-    except Lost as lost:
-        print(f"error: {machine.name}: {lost}", file=sys.stderr)
-        return 1
+    with stdout_kept_clean(), Cycles() as shown:
+        report = run_verify(
+            folder,
+            setup,
+            images=_count(command.images),
+            clock_mhz=command.clock_mhz,
+            command=words,
+            overwrite=command.overwrite,
+            begin=shown.begin,
+            done=shown.done,
+        )
     if command.json:
         print(json.dumps(report, sort_keys=True))
     else:
@@ -114,27 +120,22 @@ def _compare(command: Compare, words: str) -> int:
     # A size that no array has is refused before JAX is imported.
     Systolic(rows=command.rows, cols=command.cols)
     _prepare()
-    from accel.simulate.simulation import Lost
     from accel.stage import run_compare
     from accel.summary import print_comparison
     from train.progress import Display
 
-    try:
-        with stdout_kept_clean():
-            found = run_compare(
-                Path(command.run),
-                rows=command.rows,
-                cols=command.cols,
-                images=_count(command.images),
-                batch=command.batch,
-                clock_mhz=command.clock_mhz,
-                most_cycles=command.most_cycles,
-                overwrite=command.overwrite,
-                say=Display().say,
-            )
-    except Lost as lost:
-        print(f"error: {lost}", file=sys.stderr)
-        return 1
+    with stdout_kept_clean():
+        found = run_compare(
+            Path(command.run),
+            rows=command.rows,
+            cols=command.cols,
+            images=_count(command.images),
+            batch=command.batch,
+            clock_mhz=command.clock_mhz,
+            most_cycles=command.most_cycles,
+            overwrite=command.overwrite,
+            say=Display().say,
+        )
     if command.json:
         print(json.dumps(found, sort_keys=True))
     else:
@@ -154,7 +155,6 @@ def _faults(command: Faults, words: str) -> int:
     _prepare()
     from accel import campaign
     from accel.matmul import Setup
-    from accel.simulate.simulation import Lost
     from accel.stage import run_faults
     from accel.summary import print_faults
     from train.progress import Display
@@ -165,19 +165,15 @@ def _faults(command: Faults, words: str) -> int:
         if named
         else campaign.drawn(machine, command.random, seed=command.seed, registers=some)
     )
-    try:
-        with stdout_kept_clean():
-            found = run_faults(
-                Path(command.run),
-                Setup(machine=machine, batch=command.batch),
-                faults,
-                images=_count(command.images),
-                overwrite=command.overwrite,
-                say=Display().say,
-            )
-    except Lost as lost:
-        print(f"error: {machine.name}: {lost}", file=sys.stderr)
-        return 1
+    with stdout_kept_clean():
+        found = run_faults(
+            Path(command.run),
+            Setup(machine=machine, batch=command.batch),
+            faults,
+            images=_count(command.images),
+            overwrite=command.overwrite,
+            say=Display().say,
+        )
     if command.json:
         print(json.dumps(found, sort_keys=True))
     else:

@@ -6,6 +6,7 @@ import quantised
 from accel import cli, stage
 from accel.machine import Systolic
 from accel.matmul import Setup
+from accel.simulate import lanes, stepping
 
 # A small array, few images, and a last batch that is not full.
 IMAGES = 3
@@ -61,3 +62,14 @@ def main(monkeypatch):
             return end.code
 
     return start
+
+
+@pytest.fixture(scope="module")
+def small_programs():
+    """Few programs, and pieces, groups and chunks are met everywhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stepping, "_PIECE", 64)
+        patch.setattr(stepping, "_PLANE", 1)
+        patch.setattr(lanes, "_EDGES", 64)
+        patch.setattr(lanes, "_MOST_LANES", 2)
+        yield

@@ -54,14 +54,7 @@ TILE = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_programs():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stepping, "_PIECE", 64)
-        patch.setattr(stepping, "_PLANE", 1)
-        patch.setattr(lanes, "_EDGES", 64)
-        patch.setattr(lanes, "_MOST_LANES", 2)
-        yield
+pytestmark = pytest.mark.usefixtures("small_programs")
 
 
 @pytest.fixture

@@ -37,14 +37,7 @@ MODULES = {Systolic: systolic, Direct: direct, Mac: loops, Dot: loops, Tile: loo
 ALL = (*machines(3, 2)[::3], Mac(), Dot(multipliers=4), Tile(inputs=3, outputs=2), Direct())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_programs():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stepping, "_PIECE", 64)
-        patch.setattr(stepping, "_PLANE", 1)
-        patch.setattr(lanes, "_EDGES", 64)
-        patch.setattr(lanes, "_MOST_LANES", 2)
-        yield
+pytestmark = pytest.mark.usefixtures("small_programs")
 
 
 MATRIX = CONV.weighted.matrix

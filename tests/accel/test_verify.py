@@ -37,15 +37,7 @@ STEPPED = tuple((m, False) for m in ARRAYS + LOOPS) + tuple((m, True) for m in F
 label = lambda case: f"{case[0].name}{'-literal' * case[1]}"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_programs():
-    """Few programs, and pieces, groups and chunks are met everywhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stepping, "_PIECE", 64)
-        patch.setattr(stepping, "_PLANE", 1)
-        patch.setattr(lanes, "_EDGES", 64)
-        patch.setattr(lanes, "_MOST_LANES", 2)
-        yield
+pytestmark = pytest.mark.usefixtures("small_programs")
 
 
 @pytest.fixture
