@@ -1,0 +1,73 @@
+"""What the cost models know of a layer: its matrix product, the shape of its input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from configs.checks import check_types, require, require_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A layer for some images: out_rows x out_cols rows of [M, K] x [K, N] an image.
+
+    Maps lie in memory with their padding, one byte a number, row after row; an output row
+    needs `kernel_rows` input rows, the next one starts `stride` rows further down. A dense
+    layer is a map of one row whose output has one position.
+    """
+
+    name: str
+    images: int = 1
+    # Output height P and width Q.
+    out_rows: int = 1
+    out_cols: int = 1
+    # Kernel height R, and the step from output row to output row.
+    kernel_rows: int = 1
+    stride: int = 1
+    # Bytes of one padded input row: columns that are used, times channels.
+    row_bytes: int
+    K: int
+    N: int
+    # The same product so many times, each with an input and weights of its own: groups.
+    repeats: int = 1
+    # Whether the input is what the layer before puts out, and nothing else.
+    chained: bool = False
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        require(self, bool(self.name), "name", "must not be empty.")
+        require_positive(
+            self, "images", "out_rows", "out_cols", "kernel_rows", "stride", "row_bytes",
+            "K", "N", "repeats",
+        )  # fmt: skip
+
+    @property
+    def positions(self) -> int:
+        """Rows of the product for one image: P * Q."""
+        return self.out_rows * self.out_cols
+
+    @property
+    def M(self) -> int:
+        return self.images * self.positions
+
+    @property
+    def macs(self) -> int:
+        return self.M * self.K * self.N * self.repeats
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.K * self.N * self.repeats
+
+    def strip_bytes(self, rows: int) -> int:
+        """Bytes of the input that `rows` neighbouring output rows of one image need."""
+        return ((rows - 1) * self.stride + self.kernel_rows) * self.row_bytes
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of the input maps of all images, padding included."""
+        return self.images * self.strip_bytes(self.out_rows) * self.repeats
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of what the products put out, before any pooling."""
+        return self.M * self.N * self.repeats
