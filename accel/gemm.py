@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from configs.network import Network
+from configs.network import Conv, LayerInfo, LstmCell, Network
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Gemm:
     """The matrix product of one layer for some images.
 
     A convolution has a row for every output position of every image (im2col), a dense
-    layer one for every image.
+    layer one for every image. M, K and N are those of one product, however often it is
+    repeated.
     """
 
     name: str
@@ -23,6 +24,9 @@ class Gemm:
     positions: int
     K: int
     N: int
+    # Products of this size, each with weights of its own: the groups of a convolution,
+    # the gates of an LSTM cell.
+    repeats: int = 1
 
     @property
     def M(self) -> int:
@@ -30,22 +34,33 @@ class Gemm:
 
     @property
     def macs(self) -> int:
-        return self.M * self.K * self.N
+        """Multiplications of all repeats."""
+        return self.repeats * self.M * self.K * self.N
 
 
 def gemms(network: Network, images: int = 1) -> list[Gemm]:
-    """The products of all layers with weights, in order."""
-    return [
-        Gemm(
-            info.name,
-            images,
-            prod(info.output_shape[:-1]),
-            info.weights // info.output_shape[-1],
-            info.output_shape[-1],
-        )
-        for info in network.walk()
-        if info.weights
-    ]
+    """The products of all layers with weights, blocks taken apart, in order."""
+    leaves = (info for info in network.leaves() if info.weights)
+    return [gemm for info in leaves for gemm in _products(info, images)]
+
+
+def _products(info: LayerInfo, images: int) -> Iterator[Gemm]:
+    """One product, or several in the order done; an LSTM cell with separate gates has
+    those of its input ("<name>.input") and those of its state ("<name>.hidden").
+    """
+    spec, features = info.spec, info.output_shape[-1]
+    if isinstance(spec, LstmCell):
+        inputs = info.input_shape[0]
+        if spec.gates == "joined":
+            yield Gemm(info.name, images, 1, inputs + features, 4 * features)
+        else:
+            yield Gemm(f"{info.name}.input", images, 1, inputs, features, 4)
+            yield Gemm(f"{info.name}.hidden", images, 1, features, features, 4)
+        return
+    groups = spec.groups if isinstance(spec, Conv) else 1
+    positions = prod(info.output_shape[:-1])
+    K, N = info.weights // features, features // groups
+    yield Gemm(info.name, images, positions, K, N, groups)
 
 
 def batches(images: int, batch: int) -> Sequence[tuple[int, int]]:

@@ -7,195 +7,100 @@ Dimension key, used in the whole repository:
     as a matrix product (GEMM): M = B*P*Q rows, K = R*S*C reduction, N = F columns.
 
 Nothing else describes a network: training builds Flax modules from these specs,
-quantisation and the machines read the same ones. Standard library only.
+quantisation and the machines read the same ones. Single layers stand in `layers.py`;
+here is how they follow each other. Standard library only.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from configs.checks import check_types, require, require_positive
 from configs.errors import InputError
+from configs.layers import (
+    Activation,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalPool,
+    LstmCell,
+    Padding,
+    Pool,
+    Shape,
+    same_padding,
+)
 
-Activation = Literal["identity", "relu", "softplus", "sigmoid", "tanh"]
-Padding = Literal["valid", "zero", "mean", "edge"]
-Shape = tuple[int, ...]
+__all__ = [
+    "Activation",
+    "Conv",
+    "Dense",
+    "Flatten",
+    "GlobalPool",
+    "Layer",
+    "LayerInfo",
+    "LstmCell",
+    "Network",
+    "Padding",
+    "Pool",
+    "Residual",
+    "Shape",
+    "same_padding",
+]
 
 
-def _require_image(kind: str, shape: Shape) -> None:
-    if len(shape) != 3:
-        raise InputError(
-            f"{kind} takes an image of shape (H, W, C), got `shape` (={shape}); "
-            f"put it before Flatten, or use Dense."
-        )
+@dataclass(frozen=True, kw_only=True)
+class Residual:
+    """Two paths from one input, added: activation(body(x) + shortcut(x)).
 
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Rows added before and after so that the output has ceil(size / stride) rows.
-
-    An odd total puts the extra row after the data (TensorFlow's SAME, ONNX SAME_UPPER).
-
-    >>> same_padding(28, 3, 1), same_padding(28, 2, 2), same_padding(28, 4, 1)
-    ((1, 1), (0, 0), (1, 2))
+    The sum takes the place of the body's output; the addition is not counted.
     """
-    out = -(-size // stride)
-    total = max((out - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
 
-
-@dataclass(frozen=True, kw_only=True)
-class Conv:
-    """2-D convolution with bias, then an activation; weights have shape (R, S, C, F)."""
-
-    # Output channels F.
-    features: int
-    # Kernel height R and width S.
-    kernel: tuple[int, int] = (3, 3)
-    # Step in H and in W.
-    stride: tuple[int, int] = (1, 1)
-    # What stands outside the image: "valid" nothing (ignore), "zero", "mean" (average
-    # of the channel) or "edge" (extend edge); all but "valid" keep ceil(H / stride).
-    padding: Padding = "valid"
-    # Applied to the output, element by element.
+    # First to last.
+    body: tuple[Layer, ...]
+    # First to last; empty is the input itself.
+    shortcut: tuple[Layer, ...] = ()
+    # Applied to the sum, element by element.
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
         check_types(self)
-        require_positive(self, "features", "kernel", "stride")
-
-    def pads(self, shape: Shape) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Rows added at the top and bottom, columns added at the left and right."""
-        if self.padding == "valid":
-            return (0, 0), (0, 0)
-        sizes = zip(shape[:2], self.kernel, self.stride, strict=True)
-        top_bottom, left_right = (same_padding(*axis) for axis in sizes)
-        return top_bottom, left_right
+        require(self, bool(self.body), "body", "must not be empty; add a Conv.")
 
     def output_shape(self, shape: Shape) -> Shape:
-        _require_image("Conv", shape)
-        out = []
-        for axis, pad, k, s in zip(
-            shape[:2], self.pads(shape), self.kernel, self.stride, strict=True
-        ):
-            if axis + sum(pad) < k:
-                raise InputError(
-                    f"`kernel` (={self.kernel}) of Conv must fit into its input "
-                    f"{shape}; use a smaller kernel, padding='zero', or pool less."
-                )
-            out.append((axis + sum(pad) - k) // s + 1)
-        return (*out, self.features)
-
-    def weights(self, shape: Shape) -> int:
-        return math.prod(self.kernel) * shape[2] * self.features
-
-    def biases(self, shape: Shape) -> int:
-        return self.features
-
-    def macs(self, shape: Shape) -> int:
-        p, q, _ = self.output_shape(shape)
-        return p * q * self.weights(shape)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dense:
-    """Fully connected layer with bias, then an activation; weights are (inputs, F)."""
-
-    # Output neurons F.
-    features: int
-    # Applied to the output, element by element.
-    activation: Activation = "relu"
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        require_positive(self, "features")
-
-    def output_shape(self, shape: Shape) -> Shape:
-        if len(shape) != 1:
+        body = [shape, *(out for *_, out in _placed(self.body, shape, "body"))]
+        other = [shape, *(out for *_, out in _placed(self.shortcut, shape, "shortcut"))]
+        if body[-1] != other[-1]:
             raise InputError(
-                f"Dense takes a vector, got `shape` (={shape}); put Flatten or "
-                f"GlobalPool before it."
+                f"Residual adds its `body`, which gives {body[-1]}, to its `shortcut`, "
+                f"which gives {other[-1]}: the shapes must be equal; use the same strides "
+                f"in both, and a 1 x 1 Conv in `shortcut` where the features change."
             )
-        return (self.features,)
+        return body[-1]
 
     def weights(self, shape: Shape) -> int:
-        return shape[0] * self.features
+        return sum(spec.weights(at) for spec, at in self._parts(shape))
 
     def biases(self, shape: Shape) -> int:
-        return self.features
+        return sum(spec.biases(at) for spec, at in self._parts(shape))
 
     def macs(self, shape: Shape) -> int:
-        return self.weights(shape)
+        return sum(spec.macs(at) for spec, at in self._parts(shape))
+
+    def paths(self, shape: Shape) -> Iterator[LayerInfo]:
+        """Layers of the body, then those of the shortcut (shortcut.conv1, ...)."""
+        yield from _walk(self.body, shape, "body")
+        for info in _walk(self.shortcut, shape, "shortcut"):
+            yield replace(info, name=f"shortcut.{info.name}")
+
+    def _parts(self, shape: Shape) -> Iterator[tuple[Layer, Shape]]:
+        for path in ("body", "shortcut"):
+            for _, spec, at, _ in _placed(getattr(self, path), shape, path):
+                yield spec, at
 
 
-class _WithoutWeights:
-    """A layer that holds no parameters and multiplies nothing."""
-
-    def weights(self, shape: Shape) -> int:
-        return 0
-
-    def biases(self, shape: Shape) -> int:
-        return 0
-
-    def macs(self, shape: Shape) -> int:
-        return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pool(_WithoutWeights):
-    """Largest or mean value of each window; windows that do not fit are dropped."""
-
-    # "max" or "mean".
-    kind: Literal["max", "mean"] = "max"
-    # Window height and width.
-    window: tuple[int, int] = (2, 2)
-    # Step in H and in W.
-    stride: tuple[int, int] = (2, 2)
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        require_positive(self, "window", "stride")
-
-    def output_shape(self, shape: Shape) -> Shape:
-        _require_image("Pool", shape)
-        if any(w > n for w, n in zip(self.window, shape[:2], strict=True)):
-            raise InputError(
-                f"`window` (={self.window}) of Pool must fit into its input {shape}; "
-                f"use a smaller window or leave the layer out."
-            )
-        p, q = (
-            (n - w) // s + 1
-            for n, w, s in zip(shape[:2], self.window, self.stride, strict=True)
-        )
-        return p, q, shape[2]
-
-
-@dataclass(frozen=True, kw_only=True)
-class GlobalPool(_WithoutWeights):
-    """Largest or mean value of each whole channel: (H, W, C) becomes (C,)."""
-
-    # "max" or "mean".
-    kind: Literal["max", "mean"] = "mean"
-
-    def __post_init__(self) -> None:
-        check_types(self)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        _require_image("GlobalPool", shape)
-        return (shape[2],)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flatten(_WithoutWeights):
-    """(H, W, C) becomes a vector, channels fastest."""
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return (math.prod(shape),)
-
-
-Layer = Conv | Dense | Pool | GlobalPool | Flatten
+Layer = Conv | Dense | Pool | GlobalPool | Flatten | LstmCell | Residual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,13 +123,53 @@ class LayerInfo:
 
     @property
     def activations(self) -> int:
-        """Numbers this layer puts out for one image."""
-        return math.prod(self.output_shape)
+        """Numbers this layer, or all layers in it, put out for one image."""
+        return sum(math.prod(leaf.output_shape) for leaf in self.leaves())
 
     @property
     def reuse(self) -> int:
         """How many MACs of one image use the same weight (0 without weights)."""
         return self.macs // self.weights if self.weights else 0
+
+    def leaves(self) -> Iterator[LayerInfo]:
+        """The layer itself, or the innermost layers of a block, named by their path."""
+        if not isinstance(self.spec, Residual):
+            yield self
+            return
+        for part in self.spec.paths(self.input_shape):
+            for leaf in part.leaves():
+                yield replace(leaf, name=f"{self.name}.{leaf.name}")
+
+
+def _placed(
+    layers: tuple[Layer, ...], shape: Shape, where: str
+) -> Iterator[tuple[str, Layer, Shape, Shape]]:
+    """Name, spec, input and output shape of each layer; names its place if it misfits."""
+    seen: dict[str, int] = {}
+    for index, spec in enumerate(layers):
+        kind = type(spec).__name__.lower()
+        seen[kind] = seen.get(kind, 0) + 1
+        name = f"{kind}{seen[kind]}"
+        try:
+            out = spec.output_shape(shape)
+        except InputError as error:
+            raise InputError(f"`{where}[{index}]` ({name}): {error}") from None
+        yield name, spec, shape, out
+        shape = out
+
+
+def _walk(layers: tuple[Layer, ...], shape: Shape, where: str) -> Iterator[LayerInfo]:
+    for name, spec, before, after in _placed(layers, shape, where):
+        weights = spec.weights(before)
+        yield LayerInfo(
+            name=name,
+            spec=spec,
+            input_shape=before,
+            output_shape=after,
+            weights=weights,
+            parameters=weights + spec.biases(before),
+            macs=spec.macs(before),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,28 +197,16 @@ class Network:
         tuple(self.walk())
 
     def walk(self) -> Iterator[LayerInfo]:
-        """Layers in order with their names (conv1, pool1, conv2, ...) and shapes."""
-        shape = self.input_shape
-        seen: dict[str, int] = {}
-        for index, spec in enumerate(self.layers):
-            kind = type(spec).__name__.lower()
-            seen[kind] = seen.get(kind, 0) + 1
-            name = f"{kind}{seen[kind]}"
-            try:
-                out = spec.output_shape(shape)
-            except InputError as error:
-                raise InputError(f"`layers[{index}]` ({name}): {error}") from None
-            weights, biases = spec.weights(shape), spec.biases(shape)
-            yield LayerInfo(
-                name=name,
-                spec=spec,
-                input_shape=shape,
-                output_shape=out,
-                weights=weights,
-                parameters=weights + biases,
-                macs=spec.macs(shape),
-            )
-            shape = out
+        """Layers in order with their names (conv1, pool1, conv2, ...) and shapes.
+
+        A Residual is one layer, with the sums of what is in it.
+        """
+        yield from _walk(self.layers, self.input_shape, "layers")
+
+    def leaves(self) -> Iterator[LayerInfo]:
+        """The innermost layers in the order done: residual1.conv1, ...; else as `walk`."""
+        for info in self.walk():
+            yield from info.leaves()
 
     @property
     def output_shape(self) -> Shape:

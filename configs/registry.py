@@ -30,11 +30,14 @@ _MACHINERY = {
     "__main__",
     "checks",
     "errors",
+    "layers",
     "network",
     "registry",
+    "resnets",
     "schema",
     "stored",
     "table",
+    "tpu_apps",
 }
 
 

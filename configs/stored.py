@@ -20,11 +20,12 @@ def to_dict(value: Any) -> Any:
     """Dataclasses become dicts; a layer says its kind under "layer".
 
     A whole number in a float field becomes a float, so that equal experiments have
-    equal text.
+    equal text; fields that came later are left out at their default (`layers.added`).
     """
     if dataclasses.is_dataclass(value):
-        annotations = field_types(type(value))
+        annotations, later = field_types(type(value)), _later(type(value))
         items = {name: getattr(value, name) for name in annotations}
+        items = {k: v for k, v in items.items() if k not in later or v != later[k]}
         fields = {
             name: float(item) if annotations[name] is float else to_dict(item)
             for name, item in items.items()
@@ -34,6 +35,12 @@ def to_dict(value: Any) -> Any:
     if isinstance(value, tuple):
         return [to_dict(item) for item in value]
     return value
+
+
+def _later(kind: type) -> dict[str, Any]:
+    """Fields that came after files had been written, with their defaults."""
+    fields = dataclasses.fields(kind)
+    return {field.name: field.default for field in fields if "added" in field.metadata}
 
 
 def canonical(value: Any) -> str:
@@ -58,7 +65,7 @@ def from_dict(stored: Any, where: str = "config.json") -> Experiment:
     """
     if not isinstance(stored, dict):
         raise _wrong(where, "an object with the fields of Experiment", stored)
-    return _read(Experiment, stored, where)
+    return _whole(Experiment, stored, where)
 
 
 def network_from_dict(stored: Any, where: str = "network") -> network.Network:
@@ -70,7 +77,7 @@ def network_from_dict(stored: Any, where: str = "network") -> network.Network:
     """
     if not isinstance(stored, dict):
         raise _wrong(where, "an object with the fields of Network", stored)
-    return _read(network.Network, stored, where)
+    return _whole(network.Network, stored, where)
 
 
 def differences(a: Experiment, b: Experiment) -> list[str]:
@@ -94,6 +101,15 @@ def _layer_lists(a: Any, b: Any) -> bool:
     return lists and all(isinstance(item, dict) for item in (*a, *b))
 
 
+def _whole(kind: type, value: dict, where: str) -> Any:
+    try:
+        return _read(kind, value, where)
+    except RecursionError:
+        raise InputError(
+            f"`{where}` nests layers too deeply; the file is damaged, make it again."
+        ) from None
+
+
 def _read(kind: Any, value: Any, where: str) -> Any:
     """Lists become tuples, objects dataclasses; these check whatever is left."""
     if isinstance(value, list) and typing.get_origin(kind) is tuple:
@@ -114,7 +130,7 @@ def _read_fields(kind: type, value: dict, where: str) -> Any:
     annotations = field_types(kind)
     for name in sorted(value.keys() - annotations.keys()):
         raise _wrong(f"{where}.{name}", f"a field of {kind.__name__}", value[name])
-    for name in sorted(annotations.keys() - value.keys()):
+    for name in sorted(annotations.keys() - value.keys() - _later(kind).keys()):
         raise InputError(
             f"`{where}.{name}` is missing; the file is damaged or of another version, "
             f"make it again."

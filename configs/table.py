@@ -12,7 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import stored
-from configs.network import Conv, Dense, Layer, LayerInfo, Network, Pool
+from configs.network import (
+    Conv,
+    Dense,
+    Layer,
+    LayerInfo,
+    LstmCell,
+    Network,
+    Pool,
+    Residual,
+)
 from configs.registry import Entry
 
 _TITLES = {
@@ -46,7 +55,7 @@ def network_data(entry: Entry) -> dict[str, Any]:
     network = entry.network
     return {
         **_entry_data(entry),
-        "layers": [_layer_data(info, network) for info in network.walk()],
+        "layers": [_layer_data(info, network) for info in network.leaves()],
         "totals": {
             "activations": network.activations,
             "weights": network.weights,
@@ -95,7 +104,7 @@ def _data_name(entry: Entry) -> str | None:
 
 
 def print_overview(entries: list[Entry]) -> None:
-    """One line for each entry; long descriptions wrap."""
+    """One line for each entry, experiments before networks; long descriptions wrap."""
     table = _table()
     for title in ("name", "what", "input", "parameters", "MACs", "data"):
         right = title in ("parameters", "MACs")
@@ -105,11 +114,15 @@ def print_overview(entries: list[Entry]) -> None:
             overflow="fold",
             no_wrap=title not in ("what", "data"),
         )
-    for entry in entries:
-        network = entry.network
-        counts = _thousands(network.parameters), _thousands(network.macs)
-        shape = _by(network.input_shape)
-        table.add_row(entry.name, entry.what, shape, *counts, _data_name(entry) or "-")
+    for trained in (True, False):
+        for entry in entries:
+            if (entry.experiment is not None) is not trained:
+                continue
+            network = entry.network
+            counts = _thousands(network.parameters), _thousands(network.macs)
+            shape = _by(network.input_shape)
+            table.add_row(entry.name, entry.what, shape, *counts, _data_name(entry) or "-")
+        table.add_section()
     _console(80).print(table)
 
 
@@ -135,7 +148,7 @@ def _cells(network: Network) -> Iterator[dict[str, str]]:
     """Text of every cell: the input, the layers, the totals."""
     shape = network.input_shape
     yield {"name": "input", "output": _by(shape), **_memory(math.prod(shape))}
-    for info in network.walk():
+    for info in network.leaves():
         yield {
             "name": info.name,
             "brief": brief_spec(info.spec),
@@ -178,11 +191,18 @@ def brief_spec(spec: Layer) -> str:
     match spec:
         case Conv():
             window = _window(spec.kernel, spec.stride, usual=(1, 1))
-            return f"{window} {spec.padding} {spec.activation}"
+            groups = f" {spec.groups} groups" if spec.groups > 1 else ""
+            return f"{window} {spec.padding} {spec.activation}{groups}"
         case Dense():
             return spec.activation
         case Pool():
-            return f"{_window(spec.window, spec.stride, usual=spec.window)} {spec.kind}"
+            zeros = " zero" if spec.padding == "zero" else ""
+            window = _window(spec.window, spec.stride, usual=spec.window)
+            return f"{window}{zeros} {spec.kind}"
+        case LstmCell():
+            return f"{spec.gates} gates"
+        case Residual():
+            return f"sum {spec.activation}"
     return getattr(spec, "kind", "")
 
 
@@ -228,7 +248,16 @@ def _sentences(network: Network) -> Iterator[str]:
         f"float32. Parameters are weights and biases. MACs are for one image; reuse is "
         f"MACs per weight."
     )
-    layers = list(network.walk())
+    layers = list(network.leaves())
+    if any(isinstance(spec, Residual) for spec in network.layers):
+        yield (
+            "The sum of a residual block takes the place of its body's output; additions "
+            "are not counted."
+        )
+    if any(info.kind == "LstmCell" for info in layers):
+        yield (
+            "An LSTM cell is one time step; what it does element by element is not counted."
+        )
     if {"Conv", "Dense"} <= {info.kind for info in layers}:
         dense = [info for info in layers if info.kind == "Dense"]
         weights = sum(info.weights for info in dense) / network.weights

@@ -28,6 +28,7 @@ from quant.network import (
     Weighted,
 )
 from quant.untrusted import refusal, wrong
+from train.unsupported import refuse_unsupported
 
 FORMAT = "lockstep-int8"
 VERSION = 1
@@ -169,6 +170,7 @@ def skeleton(manifest: Mapping[str, Any], where: str) -> Skeleton:
     """
     try:
         network = stored.network_from_dict(manifest["network"])
+        refuse_unsupported(network, "quantised")
     except InputError as error:
         raise refusal(where, f"cannot be used: {error}") from None
     classes = manifest["classes"]

@@ -22,6 +22,7 @@ from configs.checks import brief, check_types, require
 from configs.errors import InputError
 from configs.network import LayerInfo, Network
 from quant.certificate import agrees_with_float32
+from train.unsupported import refuse_unsupported
 
 # Accumulators are 32-bit registers.
 ACCUMULATOR_LIMIT = 2**31
@@ -181,6 +182,7 @@ class IntNetwork:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        refuse_unsupported(self.network, "quantised")
         names = {info.name for info in self.network.walk() if info.weights}
         if names != set(self.weighted):
             odd = sorted(names ^ set(self.weighted))[0]

@@ -16,6 +16,7 @@ from flax import nnx
 
 from configs.network import Conv, Dense, GlobalPool, LayerInfo, Network, Pool
 from train.products import Product, batch_fastest, conv_in, dot_in, shifted
+from train.unsupported import refuse_unsupported
 
 # The network's first act on a pixel p in 0..255; there is no other normalisation.
 PIXEL_SCALE = 2.0**-8
@@ -85,6 +86,7 @@ class Model(nnx.Module):
     """
 
     def __init__(self, network: Network, *, operators: Operators, rngs: nnx.Rngs):
+        refuse_unsupported(network, "trained")
         self.network = network
         self.activation_quantizer = operators.activation_quantizer
         self.layers = nnx.Dict(

@@ -15,7 +15,10 @@ _TILE_LOOPS = {"outputs": forms.tile_outputs, "inputs": forms.tile_inputs}
 
 
 def predict(machine: Machine, gemm: Gemm) -> Counters:
-    """What the machine counts in one run: the product of a layer for `gemm.images`."""
+    """What the machine counts in one run: the product of a layer for `gemm.images`.
+
+    It is that of one product, whatever `gemm.repeats` is.
+    """
     M, K, N = gemm.M, gemm.K, gemm.N
     match machine:
         case Systolic():
@@ -40,7 +43,8 @@ def layers(
     """Per layer with weights: its product for the largest batch, and the total of all.
 
     The `images` are done `batch` at a time, one batch after the other, the last one as
-    ragged as it comes.
+    ragged as it comes. Repeats of a product follow each other too, but for those of
+    `Direct`, which stand side by side.
 
     Raises:
       InputError: `images` or `batch` is not positive, or a product does not fit the
@@ -55,9 +59,19 @@ def layers(
     for gemm in gemms(network, largest):
         require_memory(machine, gemm)
         runs = [(replace(gemm, images=size), count) for size, count in sizes]
-        done = [times(predict(machine, run), count) for run, count in runs]
+        done = [times(_repeated(machine, run), count) for run, count in runs]
         found.append((gemm, total(done)))
     return found
+
+
+def _repeated(machine: Machine, gemm: Gemm) -> Counters:
+    """All repeats of a product."""
+    once = predict(machine, gemm)
+    every = times(once, gemm.repeats)
+    if not isinstance(machine, Direct):
+        return every
+    # Every connection has its multiplier: repeats stand side by side and share the cycles.
+    return every._replace(fill=once.fill, stream=once.stream, tiles=once.tiles)
 
 
 def require_memory(machine: Machine, gemm: Gemm) -> None:

@@ -8,7 +8,16 @@ import pytest
 
 from configs.checks import brief, field_types
 from configs.errors import InputError
-from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
+from configs.network import (
+    Conv,
+    Dense,
+    Flatten,
+    GlobalPool,
+    LstmCell,
+    Network,
+    Pool,
+    Residual,
+)
 from configs.schema import Augment, Data, Experiment, Optimizer, Train
 
 NETWORK = Network(input_shape=(4,), layers=(Dense(features=2),))
@@ -18,6 +27,8 @@ VALID = {
     Pool: {},
     GlobalPool: {},
     Flatten: {},
+    LstmCell: {"features": 1},
+    Residual: {"body": (Flatten(),)},
     Network: {"input_shape": (4,), "layers": (Dense(features=2),)},
     Data: {},
     Augment: {},
@@ -102,13 +113,13 @@ def test_the_valid_values_are_valid():
         (
             lambda: Network(input_shape=(4,), layers=[Dense(features=2)]),
             "`layers` (=[Dense(features=2, activation='relu')]) of Network must be a "
-            "tuple, each item Conv or Dense or Pool or GlobalPool or Flatten; "
-            "write it like (Conv(...),).",
+            "tuple, each item Conv or Dense or Pool or GlobalPool or Flatten or "
+            "LstmCell or Residual; write it like (Conv(...),).",
         ),
         (
             lambda: Network(input_shape=(4,), layers=(Flatten(), "relu")),
             "`layers[1]` (='relu') of Network must be Conv or Dense or Pool or "
-            "GlobalPool or Flatten; write it like Conv(...).",
+            "GlobalPool or Flatten or LstmCell or Residual; write it like Conv(...).",
         ),
         (
             lambda: Experiment(name="x", network=NETWORK, train={}),

@@ -2,12 +2,14 @@
 
 import copy
 import dataclasses
+import hashlib
 import json
 
 import pytest
 
 from configs import registry, stored
 from configs.errors import InputError
+from configs.network import Conv, Dense, Flatten, LstmCell, Network, Pool, Residual
 from configs.schema import Augment
 
 
@@ -76,8 +78,8 @@ def change(tree, path, value):
         (["name"], {"a": 1}, r"`config.json` cannot be used: `name` \(={'a': 1}\)"),
         (
             ["network", "layers", 0, "layer"],
-            "Residual",
-            r"`config.json.network.layers\[0\].layer` \(='Residual'\) must be one of Conv",
+            "Attention",
+            r"`config.json.network.layers\[0\].layer` \(='Attention'\) must be one of Conv",
         ),
         (
             ["network", "layers", 0, "layer"],
@@ -179,3 +181,108 @@ def test_a_wrong_field_of_a_network_is_named(tree, path, value, message):
 def test_what_is_no_network_is_refused(value):
     with pytest.raises(InputError, match=r"`here` \(=.*\) must be an object with the"):
         stored.network_from_dict(value, where="here")
+
+
+# --- Layers and fields that came after run directories had been written. ---
+
+BLOCK = Residual(
+    body=(
+        Conv(features=4, padding="zero", groups=2),
+        Residual(body=(Pool(window=(3, 3), stride=(1, 1), padding="zero"),)),
+    ),
+    shortcut=(Conv(features=4, kernel=(1, 1), activation="identity"),),
+)
+NESTED = Network(
+    input_shape=(6, 6, 2),
+    layers=(BLOCK, Flatten(), LstmCell(features=3, gates="separate"), LstmCell(features=2)),
+)
+
+
+def test_layers_at_their_defaults_are_stored_as_they_always_were():
+    """The very text, so that hashes in old run directories stay right."""
+    texts = [stored.canonical(stored.to_dict(spec)) for spec in (Conv(features=8), Pool())]
+    assert texts == [
+        '{"activation": "relu", "features": 8, "kernel": [3, 3], "layer": "Conv", '
+        '"padding": "valid", "stride": [1, 1]}',
+        '{"kind": "max", "layer": "Pool", "stride": [2, 2], "window": [2, 2]}',
+    ]
+
+
+def test_the_hash_of_an_old_experiment_is_the_old_one():
+    network = Network(
+        input_shape=(4, 4, 1),
+        layers=(Conv(features=2), Pool(), Flatten(), Dense(features=2)),
+    )
+    text = stored.canonical(stored.to_dict(network))
+    assert hashlib.sha256(text.encode()).hexdigest() == (
+        "c497d0f5f943cc4ece27b895f6777bae6bd0b0a281e78f097c856d31beb4b68e"
+    )
+
+
+def test_nested_layers_survive_json():
+    text = stored.canonical(stored.to_dict(NESTED))
+    again = stored.network_from_dict(json.loads(text))
+    assert again == NESTED
+    assert stored.canonical(stored.to_dict(again)) == text
+    body = json.loads(text)["layers"][0]["body"]
+    assert (body[0]["groups"], body[1]["body"][0]["padding"]) == (2, "zero")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["body", 0, "groups"], 3, r"`here.layers\[0\].body\[0\]` cannot be .* `groups`"),
+        (["body", 0, "groups"], "2", r"`here.layers\[0\].body\[0\]` cannot be .* `groups`"),
+        (["body", 0, "group"], 2, r"`here.layers\[0\].body\[0\].group` \(=2\) must be a"),
+        (["body", 1, "layer"], "x", r"`here.layers\[0\].body\[1\].layer` \(='x'\) must"),
+        (["shortcut"], [], r"`here` cannot be used: `layers\[0\]` \(residual1\): Residual"),
+        (["body"], [], r"`here.layers\[0\]` cannot be used: `body` .* must not be empty"),
+        (["body"], 3, r"`here.layers\[0\]` cannot be used: `body` \(=3\) of Residual"),
+    ],
+)
+def test_a_wrong_field_of_a_nested_layer_is_named(path, value, message):
+    tree = stored.to_dict(NESTED)
+    with pytest.raises(InputError, match=message):
+        stored.network_from_dict(change(tree, ["layers", 0, *path], value), "here")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (["layers", 0], ["body", "shortcut", "activation"]),
+        (["layers", 0, "body", 0], ["features", "kernel", "stride", "padding"]),
+        (["layers", 0, "body", 1, "body", 0], ["kind", "window", "stride"]),
+        (["layers", 2], ["features", "gates"]),
+    ],
+)
+def test_only_fields_that_came_later_may_be_absent(path, fields):
+    for field in fields:
+        tree = stored.to_dict(NESTED)
+        node = tree
+        for key in path:
+            node = node[key]
+        del node[field]
+        with pytest.raises(InputError, match=rf"\.{field}` is missing"):
+            stored.network_from_dict(tree)
+
+
+def test_a_setting_that_came_later_changes_the_hash():
+    base = registry.load_experiment("mnist_cnn")
+    first, pool, *others = base.network.layers
+    hashes = {stored.sha256(base)}
+    for layers in (
+        (dataclasses.replace(first, groups=1), pool),
+        (first, dataclasses.replace(pool, padding="zero")),
+        (first, Residual(body=(Conv(features=16, padding="zero", groups=4),)), pool),
+    ):
+        network = dataclasses.replace(base.network, layers=(*layers, *others))
+        hashes.add(stored.sha256(dataclasses.replace(base, network=network)))
+    assert len(hashes) == 3, "groups=1 is the same network"
+
+
+def test_layers_nested_beyond_reason_are_refused():
+    tree = {"layer": "Flatten"}
+    for _ in range(3000):
+        tree = {"layer": "Residual", "body": [tree], "shortcut": [], "activation": "relu"}
+    with pytest.raises(InputError, match=r"`here` nests layers too deeply"):
+        stored.network_from_dict({"input_shape": [4], "layers": [tree]}, "here")

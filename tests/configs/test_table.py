@@ -6,7 +6,16 @@ import re
 import pytest
 
 from configs import registry, stored, table
-from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
+from configs.network import (
+    Conv,
+    Dense,
+    Flatten,
+    GlobalPool,
+    LstmCell,
+    Network,
+    Pool,
+    Residual,
+)
 from configs.registry import Entry
 
 NAMES = registry.known_names()
@@ -23,7 +32,7 @@ def test_nothing_is_lost_at_any_width(name, columns, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "…" not in printed
     words = set(printed.split())
-    for info in entry.network.walk():
+    for info in entry.network.leaves():
         assert info.name in words
         assert set(table.brief_spec(info.spec).split()) <= words
         assert "x".join(map(str, info.output_shape)) in words
@@ -88,6 +97,40 @@ def test_the_overview_names_everything_at_every_width(capsys, monkeypatch):
         assert "138.4 M   15.5 G" in printed
 
 
+def test_the_overview_puts_experiments_before_networks(capsys):
+    table.print_overview([registry.load(name) for name in NAMES])
+    lines = capsys.readouterr().out.splitlines()[2:]
+    listed = [line.split()[0] if line.strip() else "" for line in lines]
+    trained = registry.experiment_names()
+    networks = [name for name in NAMES if name not in trained]
+    assert listed == [*trained, "", *networks]
+
+
+def test_blocks_are_taken_apart():
+    """The rows of a residual network are its innermost layers, and add up to it."""
+    network = registry.load_network("resnet18")
+    data = table.network_data(registry.load("resnet18"))
+    names = [layer["name"] for layer in data["layers"]]
+    assert names[2:4] == ["residual1.conv1", "residual1.conv2"]
+    assert "residual3.shortcut.conv1" in names
+    assert names == [info.name for info in network.leaves()]
+    for count in ("weights", "parameters", "macs"):
+        assert sum(row[count] for row in data["layers"]) == data["totals"][count]
+    activations = sum(layer["activations"] for layer in data["layers"])
+    assert 224 * 224 * 3 + activations == data["totals"]["activations"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("resnet18", "additions are not counted"), ("tpu_lstm0", "is one time step")],
+)
+def test_what_is_not_counted_is_said(name, words, capsys):
+    table.print_network(registry.load(name))
+    assert words in " ".join(capsys.readouterr().out.split())
+    table.print_network(registry.load("mnist_cnn"))
+    assert words not in " ".join(capsys.readouterr().out.split())
+
+
 def test_text_of_a_user_is_printed_as_it_is(capsys):
     network = Network(input_shape=(4, 4, 1), layers=(Flatten(),))
     entry = Entry(name="[bold]x[/bold]", what=":smile:", network=network)
@@ -127,7 +170,12 @@ def test_a_network_without_weights_has_no_shares():
         (Dense(features=8, activation="tanh"), "tanh"),
         (Pool(), "2x2 max"),
         (Pool(kind="mean", window=(3, 3)), "3x3/2 mean"),
+        (Conv(features=8, groups=4), "3x3 valid relu 4 groups"),
+        (Pool(window=(3, 3), padding="zero"), "3x3/2 zero max"),
         (GlobalPool(), "mean"),
+        (LstmCell(features=3), "joined gates"),
+        (LstmCell(features=3, gates="separate"), "separate gates"),
+        (Residual(body=(Conv(features=8),), activation="tanh"), "sum tanh"),
         (Flatten(), ""),
     ],
 )

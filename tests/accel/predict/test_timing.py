@@ -13,7 +13,7 @@ from accel.gemm import Gemm
 from accel.machine import Direct, Dot, Mac, Systolic, Tile
 from accel.predict import timing
 from configs.errors import InputError
-from configs.network import Conv, Dense, Flatten, Network
+from configs.network import Conv, Dense, Flatten, LstmCell, Network
 
 
 @given(machine=MACHINES, gemm=GEMMS)
@@ -131,6 +131,40 @@ def test_a_network_is_the_sum_of_its_batches(machine, images, batch):
         runs = [Gemm("layer", size, *shapes[gemm.name]) for size in sizes]
         each = [timing.predict(machine, run) for run in runs]
         assert counters == Counters(*map(sum, zip(*each, strict=True)))
+
+
+GROUPED = Network(
+    input_shape=(6, 5, 4),
+    layers=(Conv(features=6, groups=2), Flatten(), LstmCell(features=3)),
+)
+
+
+@given(machine=MACHINES, images=st.integers(1, 7), batch=st.integers(1, 3))
+def test_repeats_follow_each_other(machine, images, batch):
+    """But on a machine with a multiplier for every connection they share the cycles."""
+    found = dict((gemm.name, counted) for gemm, counted in timing.layers(
+        machine, GROUPED, images, batch
+    ))  # fmt: skip
+    sizes = [len(piece) for piece in pieces(images, batch)]
+    each = [timing.predict(machine, Gemm("", size, 12, 18, 3)) for size in sizes]
+    once = Counters(*map(sum, zip(*each, strict=True)))
+    twice = Counters(*(2 * value for value in once))
+    if isinstance(machine, Direct):
+        assert found["conv1"].cycles == once.cycles
+        assert found["conv1"].utilization == once.utilization
+        for field in ("macs", "slots", "input_fetches", "output_writes"):
+            assert getattr(found["conv1"], field) == getattr(twice, field)
+    else:
+        assert found["conv1"] == twice
+    each = [timing.predict(machine, Gemm("", size, 1, 75, 12)) for size in sizes]
+    assert found["lstmcell1"] == Counters(*map(sum, zip(*each, strict=True)))
+
+
+@given(machine=MACHINES, gemm=GEMMS, repeats=st.integers(1, 5))
+def test_a_prediction_is_that_of_one_product(machine, gemm, repeats):
+    more = dataclasses.replace(gemm, repeats=repeats)
+    assert timing.predict(machine, more) == timing.predict(machine, gemm)
+    assert more.macs == repeats * gemm.macs
 
 
 @pytest.mark.parametrize(
