@@ -1,0 +1,1 @@
+"""What a design costs: memory traffic, bandwidth stalls, energy."""
