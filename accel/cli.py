@@ -14,7 +14,9 @@ from pathlib import Path
 
 import tyro
 
+from accel import design_cli
 from accel.commands import Compare, Faults, Parity, Step, Verify
+from accel.design_commands import Tpu
 from accel.machine import Systolic
 from accel.simulate.faults import REGISTERS
 from configs.errors import InputError
@@ -29,6 +31,7 @@ clock edge.
   faults   break registers of a systolic array and see how far that travels
   step     a page to step through a small systolic array, no run needed
   parity   recompute SCALE-Sim's figures from a CSV file
+  tpu      the first Google TPU: execute a run on it, explain a network, face its paper
 
 Each has --help."""
 
@@ -42,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "faults": (Faults, _faults),
         "step": (Step, _step),
         "parity": (Parity, _parity),
+        "tpu": (Tpu, _tpu),
     }
     if not given or given[0] in ("-h", "--help"):
         print(f"usage: python -m accel {{{','.join(commands)}}} ...\n\n{_DESCRIPTION}")
@@ -109,6 +113,11 @@ def _verify(command: Verify, words: str) -> int:
     else:
         print_report(report, folder)
     return 0 if report["verified"] else 1
+
+
+def _tpu(command: Tpu, words: str) -> int:
+    _prepare()
+    return design_cli.tpu(command, words)
 
 
 def _count(images: int | str) -> int | None:

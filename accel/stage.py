@@ -66,14 +66,14 @@ def run_verify(
     """
     out = folder / "accel" / setup.machine.name
     there = f"a report of {setup.machine.name}"
-    _refuse_existing(out / REPORT, folder, there, overwrite)
+    refuse_existing(out / REPORT, folder, there, overwrite)
     given = subject.load(folder, images)
     layers = timing.layers(
         setup.machine, given.network.network, len(given.images), setup.batch
     )
     with rundir.lock(out):
         # Once more: another process may have written it since.
-        _refuse_existing(out / REPORT, folder, there, overwrite)
+        refuse_existing(out / REPORT, folder, there, overwrite)
         begin(setup.machine.name, sum(counters.cycles for _, counters in layers))
         found = _found(given, setup, clock_mhz, done) | {"command": command}
         _replace(out, _files(folder, setup, given, found), found)
@@ -92,7 +92,7 @@ def _found(
     }
 
 
-def _refuse_existing(path: Path, folder: Path, what: str, overwrite: bool) -> None:
+def refuse_existing(path: Path, folder: Path, what: str, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise InputError(
             f"`--run` (={folder}) already holds {what}; replace it with --overwrite."
@@ -226,10 +226,10 @@ def run_compare(
       InputError, Lost: as `run_verify`.
     """
     path = folder / "accel" / COMPARISON
-    _refuse_existing(path, folder, "a comparison", overwrite)
+    refuse_existing(path, folder, "a comparison", overwrite)
     given = subject.load(folder, images)
     with rundir.lock(path.parent):
-        _refuse_existing(path, folder, "a comparison", overwrite)
+        refuse_existing(path, folder, "a comparison", overwrite)
         found = compare.compare(
             given, rows=rows, cols=cols, batch=batch, clock_mhz=clock_mhz,
             most_cycles=most_cycles, say=say,
@@ -278,11 +278,11 @@ def run_faults(
     for fault in faults:
         fault.require_inside(machine)
     out, there = folder / "accel" / machine.name, f"faults of {machine.name}"
-    _refuse_existing(out / FAULTS, folder, there, overwrite)
+    refuse_existing(out / FAULTS, folder, there, overwrite)
     given = subject.load(folder, images)
     timing.layers(machine, given.network.network, len(given.images), setup.batch)
     with rundir.lock(out):
-        _refuse_existing(out / FAULTS, folder, there, overwrite)
+        refuse_existing(out / FAULTS, folder, there, overwrite)
         found = campaign.run(given, setup, faults, say=say)
         found |= {"manifest_sha256": given.sha256, "versions": versions(PACKAGES)}
         rundir.write_json(out / FAULTS, found)

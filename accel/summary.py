@@ -19,12 +19,12 @@ from quant.summary import console, plain, right
 class Cycles:
     """A bar of stepped cycles on a terminal; on stderr, so that stdout is for results."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "cycles") -> None:
         shown = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} cycles"),
+            TextColumn(f"{{task.completed:,.0f}} of {{task.total:,.0f}} {unit}"),
             TimeRemainingColumn(),
             console=shown,
             transient=True,

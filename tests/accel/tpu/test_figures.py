@@ -1,0 +1,46 @@
+"""Published and ours, side by side."""
+
+import json
+
+import pytest
+
+from accel.tpu import fit, paper
+from accel.tpu.figures import figures
+
+
+@pytest.fixture(scope="module")
+def found():
+    return figures()
+
+
+def test_every_application_by_declared_tiles_and_by_shapes(found):
+    """The numbers are those of the fit, the errors those of the numbers."""
+    assert list(found["apps"]) == [app.name for app in paper.APPS]
+    mlp1 = found["apps"]["MLP1"]
+    ours = fit.predict(paper.app("MLP1"), fit.fitted_machine())
+    assert mlp1["declared"]["tops"]["ours"] == ours.tops
+    assert (mlp1["declared"]["tiles"], mlp1["shapes"]["tiles"]) == (86, 100)
+    for app in found["apps"].values():
+        tops = app["declared"]["tops"]
+        error = 100 * (tops["ours"] / tops["published"] - 1)
+        assert tops["error_percent"] == pytest.approx(error)
+        assert app["declared_inputs"]["fill"]["status"] == "derived"
+
+
+def test_what_ifs(found):
+    """Memory x 4 about x 3 on the mean; clock x 4 next to nothing; 512 x 512 slower."""
+    what = found["what_if"]
+    assert round(what["memory_x4"]["arithmetic"]) == 3
+    assert what["clock_x4"]["arithmetic"] < 1.1
+    assert what["array_512"]["arithmetic"] < 1
+
+
+def test_matrices(found):
+    for machine in ("peak", "fitted"):
+        squares = found["matrix_600"][machine]
+        assert (squares["256"]["tiles"], squares["512"]["tiles"]) == (9, 4)
+        assert squares["512"]["time_us"] > squares["256"]["time_us"]
+
+
+def test_it_is_json(found):
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
