@@ -14,9 +14,8 @@ from pathlib import Path
 
 import tyro
 
-from accel import design_cli
 from accel.commands import Compare, Faults, Parity, Step, Verify
-from accel.design_commands import Tpu
+from accel.design_commands import Cost, Sweep, Tpu
 from accel.machine import Systolic
 from accel.simulate.faults import REGISTERS
 from configs.errors import InputError
@@ -31,6 +30,8 @@ clock edge.
   faults   break registers of a systolic array and see how far that travels
   step     a page to step through a small systolic array, no run needed
   parity   recompute SCALE-Sim's figures from a CSV file
+  cost     cycles, traffic and energy of a network on a machine with its memory
+  sweep    millions of machines on one network: the Pareto front of time, energy, area
   tpu      the first Google TPU: execute a run on it, explain a network, face its paper
 
 Each has --help."""
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "faults": (Faults, _faults),
         "step": (Step, _step),
         "parity": (Parity, _parity),
+        "cost": (Cost, _cost),
+        "sweep": (Sweep, _sweep),
         "tpu": (Tpu, _tpu),
     }
     if not given or given[0] in ("-h", "--help"):
@@ -117,7 +120,22 @@ def _verify(command: Verify, words: str) -> int:
 
 def _tpu(command: Tpu, words: str) -> int:
     _prepare()
-    return design_cli.tpu(command, words)
+    from accel.tpu import command as tpu
+
+    return tpu.command(command, words)
+
+
+def _cost(command: Cost, words: str) -> int:
+    from accel.cost import command as cost
+
+    return cost.command(command, words)
+
+
+def _sweep(command: Sweep, words: str) -> int:
+    _prepare()
+    from accel.sweep import command as sweep
+
+    return sweep.command(command, words)
 
 
 def _count(images: int | str) -> int | None:

@@ -80,8 +80,10 @@ class Cost:
     energy: str | None = None
     # Energy of DRAM, pJ a bit [the table's own].
     dram_pj_per_bit: float | None = None
-    # Blocks and loop order: the best there is, or by the fixed rule of `sweep`.
-    mapping: Literal["best", "fixed"] = "best"
+    # Blocks and loop order: the best of all, or by the fixed rule of `sweep`.
+    mapping: Literal["mapper", "fixed"] = "mapper"
+    # What the best mapping is best in.
+    objective: Literal["cycles", "energy", "edp"] = "cycles"
     # Folder for cost.json and pictures; nothing is written without it.
     out: str | None = None
     # Replace what is there.
@@ -93,8 +95,48 @@ class Cost:
 
     def __post_init__(self) -> None:
         require(self, self.batch >= 1, "batch", "must be 1 or more.")
-        some = self.dram_pj_per_bit is None or 0 < self.dram_pj_per_bit <= 1e6
-        require(self, some, "dram_pj_per_bit", "must be more than 0 and at most 1e6.")
+        _require_price(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Evaluates every design of a space on a network, millions a second: cycles, stalls,
+    traffic and energy by a fixed mapping rule; then the best of them with the mapper.
+    Writes the Pareto front as CSV, Parquet and pictures."""
+
+    # Images at a time.
+    batch: int = 1
+    # Axes, each in ascending order; those left out suit the network.
+    dataflow: tuple[Dataflow, ...] | None = None
+    rows: tuple[int, ...] | None = None
+    cols: tuple[int, ...] | None = None
+    dram_mb_per_s: tuple[int, ...] | None = None
+    clock_mhz: tuple[int, ...] | None = None
+    activation_kib: tuple[int, ...] | None = None
+    weight_kib: tuple[int, ...] | None = None
+    sum_kib: tuple[int, ...] | None = None
+    # What the front is of: time_us, energy, area, dram_bytes, cycles, stall.
+    objectives: tuple[str, ...] = ("time_us", "energy", "area")
+    # Energy table: a known name, or a .toml file.
+    energy: str = "horowitz_45nm"
+    # Energy of DRAM, pJ a bit [the table's own].
+    dram_pj_per_bit: float | None = None
+    # A sweep that would take longer than this is refused, s.
+    longest_s: float = 600.0
+    # Folder for the results [RUN/accel/sweep, or sweeps/NAME without a run].
+    out: str | None = None
+    # Go on with a sweep that was interrupted.
+    resume: bool = False
+    # Replace what is there.
+    overwrite: bool = False
+    # Print sweep.json.
+    json: bool = False
+    source: Annotated[Source, tyro.conf.arg(name="")] = field(default_factory=Source)
+
+    def __post_init__(self) -> None:
+        require(self, self.batch >= 1, "batch", "must be 1 or more.")
+        require(self, self.longest_s > 0, "longest_s", "must be more than 0.")
+        _require_price(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,3 +171,9 @@ class Tpu:
         require(self, some, "images", "must be 1 or more, or all.")
         both = self.workload is not None and self.source.given() is not None
         require(self, not both, "workload", "is a network; leave out the other one.")
+
+
+def _require_price(command: Cost | Sweep) -> None:
+    price = command.dram_pj_per_bit
+    some = price is None or 0 < price <= 1e5
+    require(command, some, "dram_pj_per_bit", "must be more than 0 and at most 100,000.")

@@ -1,0 +1,83 @@
+"""What `python -m accel cost` does, once it is known to be right."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accel.cost import machines
+from accel.cost.cost import cost
+from accel.cost.machines import Chip
+from accel.cost.memory import KIB
+from accel.design_commands import Changes, Cost
+from accel.source import named, preset_of, refuse_there, title, works_of
+from accel.sourced import Sourced
+from train.cli import stdout_kept_clean
+
+FILE, PICTURES = "cost.json", ("roofline.png", "energy.png")
+_BUFFERS = ("activation_kib", "weight_kib", "sum_kib")
+_ARRAY = ("rows", "cols", "dataflow")
+
+
+def command(asked: Cost, words: str) -> int:
+    """Computes, prints, and writes if there is a place for it."""
+    chip = changed(machines.find(asked.machine), asked.changes)
+    preset = preset_of(asked.energy or chip.energy, asked.dram_pj_per_bit)
+    out = Path(asked.out) if asked.out else None
+    if out:
+        refuse_there(out, (FILE, *PICTURES), asked.overwrite)
+    with stdout_kept_clean():
+        works = works_of(asked.source, asked.batch)
+        found = cost(works, chip, preset, mapping=asked.mapping, objective=asked.objective)
+        found |= {"name": title(asked.source), "command": words}
+        if out:
+            _write(out, found)
+    if asked.json:
+        print(json.dumps(found, sort_keys=True))
+        return 0
+    from accel.cost.summary import print_cost
+
+    print_cost(found)
+    if out:
+        print(f"\nwritten  {out}/{', '.join((FILE, *PICTURES))}")
+    return 0
+
+
+def changed(chip: Chip, changes: Changes) -> Chip:
+    """The machine with what the user gave in place of its own."""
+    given = {name: value for name, value in vars(changes).items() if value is not None}
+    array = {name: given.pop(name) for name in _ARRAY if name in given}
+    memory = {
+        name.replace("_kib", "_bytes"): KIB * given.pop(name)
+        for name in _BUFFERS
+        if name in given
+    } | given
+    if array.get("dataflow") == "os":
+        # Holds no weights, so that there is nothing to load meanwhile.
+        array["weights"] = "single"
+    if not (array or memory):
+        return chip
+    sources = {
+        name: Sourced(value=value, unit=chip.sources[name].unit, source="given by the user",
+                      status="assumed")
+        for name, value in (array | memory).items()
+        if name in chip.sources
+    }  # fmt: skip
+    return chip._replace(
+        name=f"{chip.name} (changed)",
+        machine=replace(chip.machine, **array),
+        memory=replace(chip.memory, **memory),
+        sources=chip.sources | sources,
+    )
+
+
+def _write(out: Path, found: dict[str, Any]) -> None:
+    from accel.cost import plots
+    from train import rundir
+
+    with named("out", str(out)):
+        with rundir.writing(out):
+            plots.draw(out, found)
+        rundir.write_json(out / FILE, found)

@@ -1,0 +1,1 @@
+"""Networks from outside: SCALE-Sim topologies, shapes of ONNX files, our own int8 ONNX."""

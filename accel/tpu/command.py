@@ -1,0 +1,159 @@
+"""What `python -m accel tpu` does, once it is known to be right."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accel.design_commands import Tpu
+from accel.source import named, network_of, works_of
+from accel.tpu.machine import TpuMachine
+from configs.errors import InputError
+from train.cli import stdout_kept_clean
+
+
+def command(asked: Tpu, words: str) -> int:
+    """Executes a run, explains a network, or stands by the paper."""
+    chosen = asked.source.given()
+    rate = asked.weight_mb_per_s
+    given = {} if rate is None else {"weight_bandwidth": rate * 10**6}
+    machine = TpuMachine(side=asked.side, clock_hz=asked.clock_mhz * 10**6, **given)
+    _refuse_file(asked.assembly, asked.overwrite)
+    if chosen and chosen[0] == "run":
+        return _tpu_run(asked, Path(chosen[1]), machine, words)
+    if chosen is None and asked.workload is None:
+        return _tpu_paper(asked)
+    return _tpu_explained(asked, machine)
+
+
+def _tpu_run(asked: Tpu, folder: Path, machine: TpuMachine, words: str) -> int:
+    from accel.summary import Cycles
+    from accel.tpu.stage import ASSEMBLY, FILE, run_tpu
+    from accel.tpu.summary import print_execution
+
+    with stdout_kept_clean(), Cycles("images") as shown:
+        found = run_tpu(
+            folder,
+            machine,
+            images=None if asked.images == "all" else asked.images,
+            batch=asked.batch or 100,
+            command=words,
+            overwrite=asked.overwrite,
+            begin=lambda images: shown.begin(machine.name, images),
+            done=shown.done,
+        )
+    if asked.json:
+        print(json.dumps(found, sort_keys=True))
+    else:
+        print_execution(found)
+        place = folder / "accel" / machine.name
+        print(f"\nwritten  {place}/{FILE}, {ASSEMBLY}")
+    return 0 if found["verified"] else 1
+
+
+def _tpu_paper(asked: Tpu) -> int:
+    from accel.tpu.explain import balance
+    from accel.tpu.figures import figures
+    from accel.tpu.summary import print_figures
+    from configs.registry import load_network
+    from train.progress import Display
+
+    _refuse_changes(asked)
+    with stdout_kept_clean():
+        Display().say("the six applications of the TPU paper: about 10 s")
+        vgg16 = load_network("vgg16")
+        found = figures()
+        found["vgg16"] = balance(vgg16.weights, vgg16.macs, TpuMachine())
+    if asked.json:
+        print(json.dumps(found, sort_keys=True))
+    else:
+        print_figures(found)
+    return 0
+
+
+def _refuse_changes(asked: Tpu) -> None:
+    """Options that need a network."""
+    for flag, default in (
+        ("batch", None),
+        ("weight_mb_per_s", None),
+        ("side", 256),
+        ("clock_mhz", 700),
+        ("assembly", None),
+    ):
+        value = getattr(asked, flag)
+        if value != default:
+            raise InputError(
+                f"`--{flag.replace('_', '-')}` (={value}) needs a network; give "
+                f"--workload, --run, --config, --topology or --onnx."
+            )
+
+
+def _tpu_explained(asked: Tpu, machine: TpuMachine) -> int:
+    from accel.tpu import explain, fit, latency, paper
+    from accel.tpu.shown import show, show_response
+
+    app = paper.app(asked.workload) if asked.workload else None
+    if app is not None and asked.weight_mb_per_s is None:
+        machine = replace(machine, weight_bandwidth=fit.effective_bandwidth().value)
+    with stdout_kept_clean():
+        subject, batch = _subject(asked, app)
+        found = explain.explain(subject, batch, machine)
+        placed = app is not None or asked.source.config is not None
+        if placed:
+            found["latency"] = explain.respond(subject, batch, machine, load=latency.LOAD)
+        if asked.assembly:
+            _write_assembly(asked, subject, batch, machine, app)
+    if asked.json:
+        print(json.dumps(found, sort_keys=True))
+        return 0
+    show(found)
+    if placed:
+        print()
+        show_response(found["latency"])
+    if asked.assembly:
+        print(f"\nwritten  {asked.assembly}")
+    return 0
+
+
+def _subject(asked: Tpu, app: Any) -> tuple[Any, int]:
+    """What to explain, and for which batch."""
+    if app is not None:
+        return app, asked.batch or app.batch.value
+    batch = asked.batch or 1
+    kind, value = asked.source.require()
+    if kind == "config":
+        return network_of(kind, value), batch
+    from accel.gemm import Gemm
+
+    return [
+        Gemm(w.name, w.images, w.positions, w.K, w.N, repeats=w.repeats)
+        for w in works_of(asked.source, batch)
+    ], batch
+
+
+def _write_assembly(
+    asked: Tpu, subject: Any, batch: int, machine: TpuMachine, app: Any
+) -> None:
+    from accel.tpu.assembler import disassemble
+    from accel.tpu.compiler import compile_shapes
+    from configs.registry import load_network
+    from train import rundir
+
+    shapes = load_network(app.config) if app else subject
+    speed = app.speed.value if app else 1
+    program = compile_shapes(shapes, batch, machine, speed=speed)
+    with named("assembly", asked.assembly):
+        rundir.write_bytes(Path(asked.assembly), disassemble(program.instructions).encode())
+
+
+def _refuse_file(value: str | None, overwrite: bool) -> None:
+    if value is None:
+        return
+    if Path(value).is_dir():
+        raise InputError(
+            f"`--assembly` (={value}) must be a file, and is a folder; name another."
+        )
+    if Path(value).exists() and not overwrite:
+        raise InputError(f"`--assembly` (={value}) exists; replace it with --overwrite.")
