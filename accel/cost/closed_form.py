@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from accel.cost.mapping import Mapping
+from accel.cost import mapping as mappings
+from accel.cost.mapping import Blocks, Mapping, one_if
 from accel.cost.walk import SUM_BYTES
 from accel.cost.work import Work
+from accel.counters import Counters
 from accel.predict.closed_forms import Size, ceil_divide, larger
 
 Index = dict[str, Size]
@@ -48,12 +50,13 @@ class Totals(NamedTuple):
     dram_outputs: Size
 
 
-def cut(work: Work, mapping: Mapping) -> Cut:
-    """The blocks of one mapping."""
-    trips = mapping.trips(work)
+def cut(work: Work, mapping: Mapping | Blocks) -> Cut:
+    """The blocks of one mapping, or of many."""
+    trips = mappings.trips(work, mapping)
     image = mapping.strip * work.out_cols
-    strips = mapping.strip < work.out_rows
-    left = 1 if strips else work.images - (trips["M"] - 1) * mapping.images
+    # Images of the last block: 1 of an image in strips, else those that are left.
+    whole = one_if(mapping.strip == work.out_rows)
+    left = 1 - whole + whole * (work.images - (trips["M"] - 1) * mapping.images)
     strip = work.strip_bytes(mapping.strip)
     return Cut(
         trips=trips,
@@ -72,7 +75,7 @@ def totals(
     form: Cut,
     order: str,
     *,
-    cycles: Callable[[Size, Size, Size], Size],
+    cycles: Callable[[Size, Size, Size, Size], Size],
     dma: Callable[[Size], Size],
     inputs_kept: Size = 0,
     outputs_kept: Size = 0,
@@ -82,7 +85,8 @@ def totals(
 
     Args:
       order: loops over blocks, outermost first, such as "MNK".
-      cycles: of the array for a block [m, k] x [k, n].
+      cycles: of the array for a block [m, k] x [k, n] that begins with so many sums of
+        earlier slices of K; a function of (m, k, n, sums).
       dma: cycles in which DRAM moves some bytes.
       inputs_kept, outputs_kept: 1 where the maps stay on the chip, else 0.
     """
@@ -93,6 +97,22 @@ def totals(
         parts = (busy, values.compute, *values.reads, *values.writes)
         found = [total + weight * part for total, part in zip(found, parts, strict=True)]
     return Totals(*found)
+
+
+def counted(form: Cut, predict: Callable[[Size, Size, Size], Counters]) -> Counters:
+    """What the array counts for one repeat: 2^3 kinds of blocks, full ones and last ones.
+
+    `predict` counts a block [m, k] x [k, n].
+    """
+    found = Counters()
+    for kinds in product((0, 1), repeat=3):
+        count, sizes = 1, []
+        for d, last in zip("MKN", kinds, strict=True):
+            count = count * (1 if last else form.trips[d] - 1)
+            sizes.append(form.last[d] if last else form.size[d])
+        block = predict(*sizes)
+        found = Counters(*(a + count * b for a, b in zip(found, block, strict=True)))
+    return found
 
 
 class _Values(NamedTuple):
@@ -115,7 +135,7 @@ def _block(form, order, here, cycles, dma, inputs_kept, outputs_kept) -> _Values
     left = sum(_writes(form, before, here, 0, edges)) * (1 - start)
     m, k, n = (_size(form, d, here) for d in "MKN")
     return _Values(
-        compute=cycles(m, k, n),
+        compute=cycles(m, k, n, m * n * (1 - one_if(here["K"] == 0))),
         reads=reads,
         writes=writes,
         dma=dma(next_reads + left),
@@ -134,31 +154,26 @@ def _apart(values: _Values, dma: Callable[[Size], Size]) -> Size:
 def _standing_for(form: Cut, order: str) -> Iterator[tuple[Size, Index]]:
     """Blocks that stand for all, each with how many it stands for."""
     for chosen in product(*(_positions(form.trips[d]) for d in order)):
+        if any(isinstance(count, int) and not count for _, count in chosen):
+            continue
         weight = 1
         for _, count in chosen:
             weight = weight * count
-        if isinstance(weight, int) and not weight:
-            continue
         yield weight, {d: at for d, (at, _) in zip(order, chosen, strict=True)}
 
 
 def _positions(T: Size) -> list[tuple[Size, Size]]:
     return [
         (0, 1),
-        (1, _flag(T >= 3)),
+        (1, one_if(T >= 3)),
         (2, larger(T - 4, 0)),
-        (T - 2, _flag(T >= 4)),
-        (T - 1, _flag(T >= 2)),
+        (T - 2, one_if(T >= 4)),
+        (T - 1, one_if(T >= 2)),
     ]
 
 
-def _flag(condition: Any) -> Size:
-    """1 or 0, for arrays too."""
-    return int(condition) if isinstance(condition, bool) else condition.astype("int64")
-
-
 def _size(form: Cut, d: str, at: Index) -> Size:
-    last = _flag(at[d] == form.trips[d] - 1)
+    last = one_if(at[d] == form.trips[d] - 1)
     return form.size[d] + last * (form.last[d] - form.size[d])
 
 
@@ -166,7 +181,7 @@ def _after(form: Cut, order: str, here: Index) -> tuple[Index, Size]:
     """The next block, and whether there is none."""
     after, carry = {}, 1
     for d in reversed(order):
-        wraps = carry * _flag(here[d] == form.trips[d] - 1)
+        wraps = carry * one_if(here[d] == form.trips[d] - 1)
         after[d] = (here[d] + carry) * (1 - wraps)
         carry = wraps
     return after, carry
@@ -176,7 +191,7 @@ def _before(form: Cut, order: str, here: Index) -> tuple[Index, Size]:
     """The block before, and whether there is none."""
     before, borrow = {}, 1
     for d in reversed(order):
-        wraps = borrow * _flag(here[d] == 0)
+        wraps = borrow * one_if(here[d] == 0)
         before[d] = here[d] - borrow + wraps * form.trips[d]
         borrow = wraps
     return before, borrow
@@ -186,15 +201,15 @@ def _changed(one: Index, other: Index, dimensions: str, edge: Size) -> Size:
     """1 if two neighbours differ in a dimension, or if there is no neighbour."""
     same = 1 - edge
     for d in dimensions:
-        same = same * _flag(one[d] == other[d])
+        same = same * one_if(one[d] == other[d])
     return 1 - same
 
 
 def _reads(form: Cut, before: Index, here: Index, edge: Size, kept) -> tuple[Size, ...]:
-    last = _flag(here["M"] == form.trips["M"] - 1)
+    last = one_if(here["M"] == form.trips["M"] - 1)
     inputs = form.inputs + last * (form.inputs_last - form.inputs)
     m, k, n = (_size(form, d, here) for d in "MKN")
-    later = 1 - _flag(here["K"] == 0)
+    later = 1 - one_if(here["K"] == 0)
     return (
         _changed(before, here, "M", edge) * (1 - kept[0]) * inputs,
         _changed(before, here, "KN", edge) * k * n,
@@ -205,7 +220,7 @@ def _reads(form: Cut, before: Index, here: Index, edge: Size, kept) -> tuple[Siz
 def _writes(form: Cut, here: Index, after: Index, edge: Size, kept) -> tuple[Size, ...]:
     m, n = _size(form, "M", here), _size(form, "N", here)
     goes = _changed(here, after, "MN", edge) * m * n
-    done = _flag(here["K"] == form.trips["K"] - 1)
+    done = one_if(here["K"] == form.trips["K"] - 1)
     return goes * (1 - done) * SUM_BYTES, goes * done * (1 - kept[1])
 
 

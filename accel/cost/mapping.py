@@ -7,10 +7,11 @@ several whole images. Inside a block the array's own tiles run as the machine do
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from accel.cost.memory import Memory
 from accel.cost.work import Work
+from accel.predict.closed_forms import Size, ceil_divide, larger
 from configs.checks import check_types, require, require_positive
 from configs.errors import InputError
 
@@ -18,8 +19,13 @@ from configs.errors import InputError
 Order = Literal["MKN", "MNK", "KMN", "KNM", "NMK", "NKM"]
 
 
-def _ceil(a: int, b: int) -> int:
-    return -(-a // b)
+class Blocks(NamedTuple):
+    """Block sizes alone, as a mapping has them: ints, or int64 arrays that broadcast."""
+
+    images: Size
+    strip: Size
+    K: Size
+    N: Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,41 +60,83 @@ class Mapping:
 
     def trips(self, work: Work) -> dict[str, int]:
         """Blocks in each dimension."""
-        blocks = _ceil(work.images, self.images) * (work.out_rows // self.strip)
-        return {"M": blocks, "K": _ceil(work.K, self.K), "N": _ceil(work.N, self.N)}
+        return trips(work, self)
 
-    def capacity(self, work: Work, memory: Memory, *, inputs_kept: bool) -> dict[str, int]:
-        """Bytes that each buffer must hold, by the name of its field in `Memory`.
+    def capacity(
+        self,
+        work: Work,
+        memory: Memory,
+        *,
+        inputs_kept: bool = False,
+        outputs_kept: bool = False,
+    ) -> dict[str, int]:
+        """Bytes that each buffer must hold, by the name of its field in `Memory`."""
+        kept = {"inputs_kept": inputs_kept, "outputs_kept": outputs_kept}
+        return capacity(work, memory, self, **kept)
 
-        A buffer holds two blocks where blocks change and it is double buffered. Maps that
-        are kept on the chip (`inputs_kept`) lie there whole, with the layer's output.
-        """
-        trips = self.trips(work)
-        two = 2 if memory.double_buffered else 1
-        strip = self.images * work.strip_bytes(self.strip)
-        rows = self.images * self.strip * work.out_cols
-        changing = {
-            "activation_bytes": trips["M"],
-            "weight_bytes": trips["K"] * trips["N"],
-            "sum_bytes": trips["M"] * trips["N"],
-        }
-        block = {
-            "activation_bytes": strip,
-            "weight_bytes": self.K * self.N,
-            "sum_bytes": 4 * rows * self.N,
-        }
-        need = {n: block[n] * (two if changing[n] > 1 else 1) for n in block}
-        if inputs_kept:
-            need["activation_bytes"] = work.input_bytes + work.output_bytes
-        return need
-
-    def require_legal(self, work: Work, memory: Memory, *, inputs_kept: bool) -> None:
+    def require_legal(
+        self,
+        work: Work,
+        memory: Memory,
+        *,
+        inputs_kept: bool = False,
+        outputs_kept: bool = False,
+    ) -> None:
         """Refuses blocks that do not fit the buffers."""
         self.require_fit(work)
-        for name, need in self.capacity(work, memory, inputs_kept=inputs_kept).items():
+        kept = {"inputs_kept": inputs_kept, "outputs_kept": outputs_kept}
+        for name, need in self.capacity(work, memory, **kept).items():
             stated = getattr(memory, name)
             if need > stated:
                 raise InputError(
                     f"`{name}` (={stated}) is too small for {work.name}, whose blocks "
                     f"take {need} bytes; use {need} or more, or smaller blocks."
                 )
+
+
+def trips(work: Work, blocks: Mapping | Blocks) -> dict[str, Size]:
+    """Blocks in each dimension."""
+    images = ceil_divide(work.images, blocks.images)
+    return {
+        "M": images * (work.out_rows // blocks.strip),
+        "K": ceil_divide(work.K, blocks.K),
+        "N": ceil_divide(work.N, blocks.N),
+    }
+
+
+def capacity(
+    work: Work,
+    memory: Memory,
+    blocks: Mapping | Blocks,
+    *,
+    inputs_kept: bool = False,
+    outputs_kept: bool = False,
+) -> dict[str, Size]:
+    """Bytes that each buffer must hold, by the name of its field in `Memory`.
+
+    A buffer holds two blocks where blocks change and it is double buffered. Maps that are
+    kept on the chip lie there whole, the input of the layer beside its output.
+    """
+    count = trips(work, blocks)
+    rows = blocks.images * blocks.strip * work.out_cols
+    held = {
+        "activation_bytes": (blocks.images * work.strip_bytes(blocks.strip), count["M"]),
+        "weight_bytes": (blocks.K * blocks.N, count["K"] * count["N"]),
+        "sum_bytes": (4 * rows * blocks.N, count["M"] * count["N"]),
+    }
+    most = 2 if memory.double_buffered else 1
+    need = {
+        name: size * (most - (most - 1) * one_if(number == 1))
+        for name, (size, number) in held.items()
+    }
+    whole = work.input_bytes + work.output_bytes
+    if inputs_kept:
+        need["activation_bytes"] = whole
+    elif outputs_kept:
+        need["activation_bytes"] = larger(need["activation_bytes"], whole)
+    return need
+
+
+def one_if(condition: Any) -> Size:
+    """1 or 0, for arrays too."""
+    return int(condition) if isinstance(condition, bool) else condition.astype("int64")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from accel.counters import Counters
 from accel.gemm import Gemm
 from accel.machine import Machine
 from accel.predict import timing
+from accel.predict.closed_forms import Size, ceil_divide, larger
 
 # Bytes of a partial sum in a buffer or in DRAM; everything else is one byte a number.
 SUM_BYTES = 4
@@ -97,21 +99,24 @@ def _block(machine, work, memory, mapping, places, around) -> Block:
         sums_read=SUM_BYTES * rows * cols if comes and here["K"] else 0,
         sums_written=SUM_BYTES * rows * cols if goes and not last else 0,
         outputs=rows * cols if goes and last and not places.outputs_kept else 0,
-        cycles=port_cycles(counters, memory),
+        cycles=port_cycles(counters, memory, rows * cols if here["K"] else 0),
         counters=counters,
     )
 
 
-def port_cycles(counters: Counters, memory: Memory) -> int:
-    """Cycles of a block with the ports of the buffers: as many as the slowest of them."""
-    sums = counters.sum_reads + counters.sum_writes + counters.output_writes
+def port_cycles(counters: Counters, memory: Memory, begun: Size = 0) -> Size:
+    """Cycles of a block with the ports of the buffers: as many as the slowest of them.
+
+    `begun` are the sums that the block begins with, those of earlier slices of K.
+    """
+    sums = counters.sum_reads + begun + counters.sum_writes + counters.output_writes
     through = [
         (counters.input_fetches, memory.activation_port),
         (counters.weight_fetches, memory.weight_port),
         (SUM_BYTES * sums, memory.sum_port),
     ]
-    needed = [-(-moved // port) for moved, port in through if port is not None]
-    return max(counters.cycles, *needed) if needed else counters.cycles
+    needed = (ceil_divide(moved, port) for moved, port in through if port is not None)
+    return reduce(larger, needed, counters.cycles)
 
 
 class Walked(NamedTuple):
@@ -151,7 +156,7 @@ def walk(
     Raises:
       InputError: the blocks are none of this layer, or do not fit the buffers.
     """
-    mapping.require_legal(work, memory, inputs_kept=places.inputs_kept)
+    mapping.require_legal(work, memory, **vars(places))
     found = list(blocks(machine, work, memory, mapping, places))
     counted = [block.counters for block in found]
     one = Walked(

@@ -1,0 +1,180 @@
+"""What a network costs on a machine: cycles, traffic and energy, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from accel.cost import energy as energies
+from accel.cost import movement, works
+from accel.cost.machines import Chip
+from accel.cost.mapper import OBJECTIVES, Choice, Evaluated, Objective, choose, evaluate
+from accel.cost.mapping import Mapping
+from accel.cost.preset import Preset
+from accel.cost.reasons import reasons
+from accel.cost.rule import fixed, kept
+from accel.cost.traffic import OPERANDS, Traffic, total
+from accel.cost.walk import Places
+from accel.cost.work import Work
+from configs.errors import InputError
+
+How = Literal["mapper", "fixed"]
+LEVELS = ("dram", "fill", "drain", "buffer", "register", "hop")
+NOT_COUNTED = works.NOT_COUNTED + movement.NOT_COUNTED
+
+
+def cost(
+    layers: Sequence[Work],
+    chip: Chip,
+    preset: Preset,
+    *,
+    mapping: How = "mapper",
+    objective: Objective = "cycles",
+) -> dict[str, Any]:
+    """Everything about a network on a chip, ready for JSON.
+
+    Args:
+      layers: as `works.works` lists them.
+      mapping: "mapper" tries all and takes the best by `objective`; "fixed" is the rule
+        of the sweep.
+
+    Raises:
+      InputError: there are no layers, a choice is none, or no blocks of a layer fit.
+    """
+    _check(layers, mapping, objective)
+    prices = energies.prices(preset, chip.capacities, clock_mhz=chip.memory.clock_mhz)
+    places = kept(list(layers), chip.memory)
+    chosen: dict[tuple[Work, Places], Choice | None] = {}
+    rows, traffics = [], []
+    for work, here in zip(layers, places, strict=True):
+        key = replace(work, name="layer", chained=False), here
+        if mapping == "mapper" and key not in chosen:
+            kind = {"objective": objective, "prices": prices}
+            chosen[key] = choose(work, chip.machine, chip.memory, here, **kind)
+        row, traffic = _layer(work, here, chosen.get(key), chip, preset, prices)
+        rows.append(row)
+        traffics.append(traffic)
+    return {
+        "machine": chip.to_dict(),
+        **{"preset": preset.name, "mapping": mapping},
+        "objective": objective if mapping == "mapper" else None,
+        **_totals(layers, rows, total(traffics), chip, preset, prices),
+        "notes": energies.notes(preset, chip.capacities),
+        "not_counted": list(NOT_COUNTED),
+        "layers": rows,
+    }
+
+
+def table(traffic: Traffic) -> dict[str, dict[str, int]]:
+    """Bytes by level and operand, reads and writes of sums together; of one run."""
+    found = {level: dict.fromkeys(OPERANDS, 0) for level in LEVELS}
+    for name, value in traffic._asdict().items():
+        level, operand = name.split("_", 1)
+        operand = "sums" if operand.startswith("sum") else operand
+        found[level][operand] += int(value)
+    return found
+
+
+def _check(layers: Sequence[Work], mapping: str, objective: str) -> None:
+    if not layers:
+        raise InputError("`layers` (=0) must be at least one layer with weights; add one.")
+    known = (
+        ("mapping", mapping, ("mapper", "fixed")),
+        ("objective", objective, OBJECTIVES),
+    )
+    for field, value, names in known:
+        if value not in names:
+            raise InputError(f"`{field}` (={value!r}) must be one of {', '.join(names)}.")
+
+
+def _layer(work, places, choice, chip, preset, prices) -> tuple[dict[str, Any], Traffic]:
+    machine, memory = chip.machine, chip.memory
+    if choice is None:
+        found = fixed(work, machine, memory, inputs_kept=places.inputs_kept)
+        got = evaluate(work, machine, memory, found, places)
+        why = "the fixed rule; " + reasons(work, found, got.totals, None, 0)
+        tried = None
+    else:
+        found, got, why = choice.mapping, Evaluated(*choice[1:3], None), choice.why
+        tried = {name: getattr(choice, name) for name in Choice._fields[3:7]}
+    one = movement.moved(
+        got.counters, got.totals, sums=work.M * work.N, held=movement.held(machine)
+    )
+    traffic = one * work.repeats
+    cycles, compute = (work.repeats * n for n in (got.totals.cycles, got.totals.compute))
+    spent = energies.energy(traffic, macs=work.macs, cycles=cycles, prices=prices)
+    return {
+        "name": work.name,
+        **{name: getattr(work, name) for name in ("images", "M", "K", "N", "repeats")},
+        "weight_bytes": work.weight_bytes,
+        "kept": vars(places),
+        "mapping": _mapping(found),
+        "why": why,
+        "mappings": tried,
+        **_figures(work.macs, cycles, compute, traffic, chip),
+        "energy": spent.to_dict(preset),
+    }, traffic
+
+
+def _mapping(mapping: Mapping) -> dict[str, Any]:
+    return dict(vars(mapping))
+
+
+def _figures(macs: int, cycles: int, compute: int, traffic: Traffic, chip: Chip) -> dict:
+    """What layers and the whole network have in common."""
+    moved, weights = traffic.dram, traffic.dram_weights
+    intensity = macs / moved if moved else None
+    bound = "compute" if intensity is None or intensity >= chip.ridge else "memory"
+    return {
+        "macs": macs,
+        "cycles": cycles,
+        "compute_cycles": compute,
+        "stall_cycles": cycles - compute,
+        "utilization": macs / (chip.multipliers * cycles),
+        "dram_bytes": moved,
+        "buffer_bytes": traffic.buffer,
+        "traffic": table(traffic),
+        # None where nothing comes from DRAM.
+        "macs_per_dram_byte": intensity,
+        "macs_per_weight_byte": macs / weights if weights else None,
+        "bound": bound,
+        "time_ms": cycles / (chip.memory.clock_mhz * 1e3),
+    }
+
+
+def _totals(layers, rows, traffic, chip, preset, prices) -> dict[str, Any]:
+    macs, cycles, compute = (
+        sum(row[name] for row in rows) for name in ("macs", "cycles", "compute_cycles")
+    )
+    images = layers[0].images
+    spent = energies.energy(traffic, macs=macs, cycles=cycles, prices=prices)
+    figures = _figures(macs, cycles, compute, traffic, chip)
+    seconds = cycles / (chip.memory.clock_mhz * 1e6)
+    return {
+        "images": images,
+        **figures,
+        "latency_ms": figures["time_ms"],
+        "images_per_s": images / seconds,
+        "energy": spent.to_dict(preset),
+        "energy_per_image": spent.total / images,
+        "roofline": _roofline(layers, macs, images, chip),
+    }
+
+
+def _roofline(layers, macs: int, images: int, chip: Chip) -> dict[str, Any]:
+    """The two bounds without a mapping: all weights once, all MACs at the peak.
+
+    At `balance_batch` images they take equally long.
+    """
+    weights = sum(work.weight_bytes for work in layers)
+    weights_ms = weights / (chip.memory.dram_mb_per_s * 1e3)
+    macs_ms = macs / images / chip.macs_per_s * 1e3
+    return {
+        "peak_macs_per_s": chip.macs_per_s,
+        "ridge_macs_per_byte": chip.ridge,
+        "weight_bytes": weights,
+        "weights_ms": weights_ms,
+        "macs_ms_per_image": macs_ms,
+        "balance_batch": weights_ms / macs_ms,
+    }

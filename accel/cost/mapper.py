@@ -1,0 +1,197 @@
+"""The mapper: tries all mappings of a layer that fit, and says why the best one won.
+
+All are evaluated by the closed form at once; the winner is evaluated once more in Python
+integers, which cannot overflow, so that what wins is what is said.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, NoReturn
+
+import numpy as np
+
+from accel.cost import closed_form, mapspace
+from accel.cost.closed_form import Totals
+from accel.cost.energy import Prices, energy
+from accel.cost.mapping import Blocks, Mapping
+from accel.cost.memory import Memory
+from accel.cost.movement import held, moved
+from accel.cost.reasons import reasons
+from accel.cost.rule import sides
+from accel.cost.walk import Places, port_cycles
+from accel.cost.work import Work
+from accel.counters import Counters
+from accel.gemm import Gemm
+from accel.machine import Machine
+from accel.predict import timing
+from configs.errors import InputError
+
+# What is made small: cycles, energy, or energy times cycles; ties by DRAM bytes.
+Objective = Literal["cycles", "energy", "edp"]
+OBJECTIVES = ("cycles", "energy", "edp")
+# Where maps lie if nothing else is said.
+_DRAM = Places()
+
+
+class Evaluated(NamedTuple):
+    """One repeat of a layer; ints, or int64 arrays over mappings."""
+
+    totals: Totals
+    # Of the array, all blocks together.
+    counters: Counters
+    # Thousandths of the preset's unit, or None without prices.
+    energy: int | np.ndarray | None
+
+
+class Choice(NamedTuple):
+    """A layer's mapping, what it costs, and why it was chosen."""
+
+    mapping: Mapping
+    totals: Totals
+    counters: Counters
+    # Mappings there are, were looked at, fit the buffers, and were evaluated: of orders
+    # that cannot differ one stands for all.
+    everything: int
+    candidates: int
+    legal: int
+    evaluated: int
+    why: str
+
+
+def choose(
+    work: Work,
+    machine: Machine,
+    memory: Memory,
+    places: Places = _DRAM,
+    *,
+    objective: Objective = "cycles",
+    prices: Prices | None = None,
+) -> Choice:
+    """The best legal mapping of a layer; `prices` for an objective that needs energy.
+
+    Raises:
+      InputError: no mapping fits, or the layer's counts pass 2^63.
+    """
+    if objective != "cycles" and prices is None:
+        raise ValueError(f"objective {objective!r} needs prices")
+    space = mapspace.space(work, sides(machine), memory, places)
+    if not space.legal:
+        _refuse(work, machine, memory, places)
+    found = [
+        (order, group, *_key(got, objective))
+        for group in mapspace.groups(work, space.blocks)
+        for order in group.orders
+        for got in [_group(work, machine, memory, places, group, order, prices)]
+    ]
+    ranked = _ranked(found)
+    mapping = _mapping(space.blocks, *ranked.first)
+    exact = evaluate(work, machine, memory, mapping, places, prices)
+    if _key(exact, objective) != ranked.key:
+        raise InputError(
+            f"`{work.name}` ({work.macs} multiplications) is too large: its counts pass "
+            f"2^63; use fewer images."
+        )
+    rival = None
+    if ranked.second:
+        other = _mapping(space.blocks, *ranked.second)
+        rival = other, evaluate(work, machine, memory, other, places, prices).totals
+    counts = (space.everything, space.candidates, space.legal, ranked.evaluated)
+    why = reasons(work, mapping, exact.totals, rival, ranked.equals)
+    return Choice(mapping, exact.totals, exact.counters, *counts, why)
+
+
+def evaluate(
+    work: Work,
+    machine: Machine,
+    memory: Memory,
+    mapping: Mapping,
+    places: Places = _DRAM,
+    prices: Prices | None = None,
+) -> Evaluated:
+    """One mapping by the closed form."""
+    form = closed_form.cut(work, mapping)
+    return _evaluate(work, machine, memory, places, form, mapping.order, prices)
+
+
+def _group(work, machine, memory, places, group, order, prices) -> Evaluated:
+    form = closed_form.cut(work, group.blocks)._replace(trips=group.trips)
+    return _evaluate(work, machine, memory, places, form, order, prices)
+
+
+def _evaluate(work, machine, memory, places, form, order, prices) -> Evaluated:
+    def predict(m, k, n) -> Counters:
+        return timing.predict(machine, Gemm(work.name, 1, m, k, n))
+
+    totals = closed_form.totals(
+        form,
+        order,
+        cycles=lambda m, k, n, begun: port_cycles(predict(m, k, n), memory, begun),
+        dma=memory.dma_cycles,
+        inputs_kept=int(places.inputs_kept),
+        outputs_kept=int(places.outputs_kept),
+        double_buffered=memory.double_buffered,
+    )
+    counters = closed_form.counted(form, predict)
+    if prices is None:
+        return Evaluated(totals, counters, None)
+    traffic = moved(counters, totals, sums=work.M * work.N, held=held(machine))
+    spent = energy(traffic, macs=counters.macs, cycles=totals.cycles, prices=prices)
+    return Evaluated(totals, counters, spent.total)
+
+
+def _key(found: Evaluated, objective: Objective) -> tuple:
+    """What is compared, first to last; smaller is better."""
+    dram = sum(found.totals[2:])
+    if objective == "cycles":
+        return found.totals.cycles, dram
+    if objective == "energy":
+        return found.energy, found.totals.cycles
+    # The product passes 2^63: compared in floating point.
+    return found.energy * 1.0 * found.totals.cycles, found.totals.cycles
+
+
+class _Ranked(NamedTuple):
+    # Order and index of the best, its key, and the best of those that are worse.
+    first: tuple[str, int]
+    key: tuple
+    second: tuple[str, int] | None
+    # Others as good as the best; all evaluated.
+    equals: int
+    evaluated: int
+
+
+def _ranked(found: list[tuple]) -> _Ranked:
+    """Best first; of equals the one with the largest blocks, then the first order."""
+    orders = np.concatenate(
+        [np.full(g.index.size, mapspace.ORDERS.index(order)) for order, g, *_ in found]
+    )
+    index = np.concatenate([group.index for _, group, *_ in found])
+    keys = [
+        np.concatenate([np.broadcast_to(f[2 + i], f[1].index.shape) for f in found])
+        for i in range(2)
+    ]
+    ranking = np.lexsort((orders, -index, keys[1], keys[0]))
+
+    def at(place: int) -> tuple[str, int]:
+        return mapspace.ORDERS[orders[ranking[place]]], int(index[ranking[place]])
+
+    best = [key[ranking[0]] for key in keys]
+    same = int(((keys[0] == best[0]) & (keys[1] == best[1])).sum())
+    second = at(same) if same < ranking.size else None
+    return _Ranked(at(0), tuple(b.item() for b in best), second, same - 1, ranking.size)
+
+
+def _mapping(blocks: Blocks, order: str, index: int) -> Mapping:
+    return Mapping(**{k: int(v[index]) for k, v in blocks._asdict().items()}, order=order)
+
+
+def _refuse(work: Work, machine: Machine, memory: Memory, places: Places) -> NoReturn:
+    least = Mapping(**mapspace.smallest(work, sides(machine))._asdict())
+    needed = least.capacity(work, memory, **vars(places))
+    name, need = next(
+        (name, need) for name, need in needed.items() if need > getattr(memory, name)
+    )
+    raise InputError(
+        f"`{name}` (={getattr(memory, name)}) is too small for {work.name}, whose "
+        f"smallest blocks take {need} bytes; use {need} or more, or fewer images."
+    )

@@ -1,0 +1,74 @@
+"""What moves on the chip while an array works, from what it counted: the rule, once.
+
+Every multiplication takes each of its operands from exactly one place: the register that
+holds it, the neighbour that had it before (a hop), or a buffer, at the edge of the array.
+A weight-stationary array holds weights, an input-stationary one inputs; every other
+machine holds sums, which are read and written, 4 bytes each way.
+
+Every sum that leaves the array is written to the sum buffer, 4 bytes; it is read there
+once more, to be added to or, when it is finished, to become one byte of output, which goes
+to DRAM or, where the map is kept on the chip, to the activation buffer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from accel.cost.traffic import Traffic
+from accel.cost.walk import SUM_BYTES
+from accel.counters import Count, Counters
+from accel.machine import Direct, Machine, Systolic
+
+Held = Literal["inputs", "weights", "sums"]
+
+NOT_COUNTED = (
+    "Held operands on their way into the array, finished sums of an output-stationary "
+    "array on their way out, and registers of processing elements without a useful "
+    "multiplication.",
+)
+
+
+def held(machine: Machine) -> Held:
+    """The operand that stays at its multiplier."""
+    if isinstance(machine, Systolic):
+        return {"ws": "weights", "is": "inputs", "os": "sums"}[machine.dataflow]
+    return "weights" if isinstance(machine, Direct) else "sums"
+
+
+def moved(counted: Counters, dram: Any, *, sums: Count, held: Held) -> Traffic:
+    """Bytes at every place, for ints or int64 arrays.
+
+    Args:
+      counted: by the array, all blocks together; every slice of K puts out all its sums.
+      dram: `Totals` or `Walked`, of which the bytes to and from DRAM are taken.
+      sums: M * N, finished sums.
+      held: as `held` says of the machine.
+    """
+    macs = counted.macs
+    # Sums that a later slice of K begins with.
+    later = counted.output_writes - sums
+    out = counted.sum_writes + counted.output_writes
+    inputs, weights = macs - counted.input_fetches, macs - counted.weight_fetches
+    chains = SUM_BYTES * (macs - out)
+    return Traffic(
+        dram_inputs=dram.dram_inputs,
+        dram_weights=dram.dram_weights,
+        dram_sum_reads=dram.dram_sums_read,
+        dram_sum_writes=dram.dram_sums_written,
+        dram_outputs=dram.dram_outputs,
+        fill_inputs=dram.dram_inputs,
+        fill_weights=dram.dram_weights,
+        fill_sums=dram.dram_sums_read,
+        drain_sums=dram.dram_sums_written,
+        buffer_inputs=counted.input_fetches,
+        buffer_weights=counted.weight_fetches,
+        buffer_sum_reads=SUM_BYTES * (counted.sum_reads + later + sums),
+        buffer_sum_writes=SUM_BYTES * out,
+        buffer_outputs=sums - dram.dram_outputs,
+        register_inputs=macs if held == "inputs" else 0,
+        register_weights=macs if held == "weights" else 0,
+        register_sums=2 * SUM_BYTES * macs if held == "sums" else 0,
+        hop_inputs=0 if held == "inputs" else inputs,
+        hop_weights=0 if held == "weights" else weights,
+        hop_sums=0 if held == "sums" else chains,
+    )

@@ -1,0 +1,41 @@
+"""Machines by name: their numbers, and where these stand."""
+
+import pytest
+
+from accel.cost.machines import CHIPS, find
+from accel.cost.presets import PRESETS
+from configs.errors import InputError
+
+
+def test_tpu_v1_as_published() -> None:
+    """Typed from the paper: peak 92 TOPS is 45.9 TMAC/s; ridge 1349 MAC a byte."""
+    chip = find("tpu_v1")
+    assert (chip.machine.rows, chip.machine.cols, chip.machine.weights) == (
+        256,
+        256,
+        "shadow",
+    )
+    assert chip.memory.activation_bytes == 25_165_824
+    assert chip.memory.sum_bytes == 4096 * 256 * 4
+    assert chip.memory.weight_bytes == 4 * 256 * 256
+    assert chip.macs_per_s == 65_536 * 700_000_000
+    assert int(chip.ridge) == 1349
+
+
+@pytest.mark.parametrize("name", sorted(CHIPS))
+def test_every_number_has_a_source_and_is_the_one_used(name: str) -> None:
+    """A changed field with an old source would be seen."""
+    chip = find(name)
+    fields = {**vars(chip.memory), "rows": chip.machine.rows, "cols": chip.machine.cols}
+    assert chip.energy in PRESETS
+    assert set(chip.sources) == {"rows", "cols", "activation_bytes", "weight_bytes",
+                                 "sum_bytes", "dram_mb_per_s", "clock_mhz"}  # fmt: skip
+    for field, number in chip.sources.items():
+        assert number.value == fields[field]
+        assert number.status in ("confirmed", "derived", "assumed")
+
+
+def test_an_unknown_machine_is_refused() -> None:
+    """With the known ones."""
+    with pytest.raises(InputError, match="must be one of tpu_v1, gemmini_16x16"):
+        find("tpu_v9")

@@ -1,0 +1,58 @@
+"""The fixed rule: what it keeps, which blocks it takes, what it refuses."""
+
+import pytest
+
+from accel.cost.memory import Memory
+from accel.cost.rule import fixed, kept
+from accel.cost.walk import Places
+from accel.cost.work import Work
+from accel.machine import Systolic
+from configs.errors import InputError
+
+ARRAY = Systolic(rows=4, cols=4)
+WORK = Work(
+    name="conv1", images=6, out_rows=6, out_cols=5, kernel_rows=3, row_bytes=14, K=18, N=8
+)
+
+
+def test_maps_stay_between_chained_works_that_fit() -> None:
+    """The middle one is too large: what is next to it goes to DRAM."""
+    sizes = ((4, 4), (4, 4), (90, 90), (4, 4), (4, 4))
+    layers = [
+        Work(name=f"l{i}", row_bytes=K, K=K, N=N, chained=i > 0)
+        for i, (K, N) in enumerate(sizes)
+    ]
+    found = kept(layers, Memory(activation_bytes=100))
+    flags = [(p.inputs_kept, p.outputs_kept) for p in found]
+    assert flags == [(False, True), (True, False), (False, False), (False, True),
+                     (True, False)]  # fmt: skip
+    loose = [Work(name="l", row_bytes=4, K=4, N=4)] * 2
+    assert kept(loose, Memory()) == [Places(), Places()]
+
+
+@pytest.mark.parametrize(
+    ("sums", "rows"),
+    [(10**6, (6, 6)), (2 * 4 * 2 * 30 * 8, (2, 6)), (2 * 4 * 15 * 8, (1, 3)),
+     (2 * 4 * 5 * 8, (1, 1))],
+)  # fmt: skip
+def test_the_largest_block_of_rows_that_fits(sums: int, rows: tuple[int, int]) -> None:
+    """All images, a power of two of them, or a strip."""
+    found = fixed(WORK, ARRAY, Memory(sum_bytes=sums))
+    assert (found.images, found.strip) == rows
+    assert (found.K, found.N, found.order) == (18, 8, "MNK")
+
+
+def test_weights_are_cut_where_they_do_not_fit() -> None:
+    """To the array's columns, two blocks of them; also where no sums of all of N fit."""
+    wide = Work(name="dense1", images=2, row_bytes=18, K=18, N=12)
+    assert fixed(wide, ARRAY, Memory(weight_bytes=18 * 12)).N == 12
+    assert fixed(wide, ARRAY, Memory(weight_bytes=18 * 12 - 1)).N == 4
+    assert fixed(wide, ARRAY, Memory(sum_bytes=2 * 4 * 4)).N == 4
+
+
+def test_too_small_buffers_are_refused() -> None:
+    """With the buffer, the layer, and the bytes of the smallest blocks."""
+    with pytest.raises(InputError, match=r"`weight_bytes` \(=143\).*conv1.*take 144"):
+        fixed(WORK, ARRAY, Memory(weight_bytes=143))
+    with pytest.raises(InputError, match=r"`sum_bytes` \(=10\)"):
+        fixed(WORK, ARRAY, Memory(sum_bytes=10))
