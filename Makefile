@@ -1,11 +1,13 @@
 # make demo      install, train mnist_cnn on the embedded digits, quantise it, prove that
 #                five runtimes agree, execute it on simulated machines, every bit and cycle
-#                compared (FULL=1: the full MNIST, prepared or downloaded)
+#                compared; then the TPU, the cost and the best of millions of machines
+#                (FULL=1: the full MNIST, prepared or downloaded)
 # make test      install the test extra, run the whole suite (ARGS="-k loop" for a part)
 # make figures   the long figures that the README quotes
 # make bench     speed of training against PyTorch
 # make bench-int8  speed of the integers against ONNX Runtime and LiteRT
 # make bench-sim   speed of the simulated arrays against SCALE-Sim
+# make bench-sweep  designs a second of a sweep
 # make lint      ruff
 #
 # PYTHON=/path/to/python3.12 picks the interpreter; the environment is rebuilt for it.
@@ -14,7 +16,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test figures bench bench-int8 bench-sim lint clean FORCE
+.PHONY: demo test figures bench bench-int8 bench-sim bench-sweep lint clean FORCE
 
 demo: $(VENV)/.installed
 	$(RUN) -m train --config mnist_cnn --run runs/demo --overwrite \
@@ -22,6 +24,9 @@ demo: $(VENV)/.installed
 	$(RUN) -m quant --run runs/demo --overwrite
 	$(RUN) -m accel compare --run runs/demo --overwrite
 	$(RUN) -m accel verify --run runs/demo --rows 16 --cols 16 --images 100 --overwrite
+	$(RUN) -m accel tpu --run runs/demo --overwrite
+	$(RUN) -m accel cost --run runs/demo --out runs/demo/accel/cost --overwrite
+	$(RUN) -m accel sweep --run runs/demo --overwrite
 
 test: $(VENV)/.installed-test
 	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
@@ -37,6 +42,9 @@ bench-int8: $(VENV)/.installed
 
 bench-sim: $(VENV)/.installed
 	$(RUN) -m benchmarks.sim_speed $(ARGS)
+
+bench-sweep: $(VENV)/.installed
+	$(RUN) -m benchmarks.sweep_speed $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

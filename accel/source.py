@@ -24,7 +24,8 @@ def works_of(source: Source, images: int) -> list[Any]:
 
         found = onnx_shapes.load(Path(value), images=images)
         if found.not_counted:
-            print(f"not counted: {', '.join(found.not_counted)}", file=sys.stderr)
+            left = (f"{count} x {kind}" for kind, count in found.not_counted.items())
+            print(f"not counted: {', '.join(left)}", file=sys.stderr)
         return found.works
     from accel.cost.works import works
 

@@ -64,10 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def guarded(command: Callable[[], int]) -> int:
     """Runs a command; a user's mistake becomes one line on stderr and status 2."""
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader has left; without this the interpreter complains when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from accel.design_commands import Tpu
 from accel.source import named, network_of, works_of
+from accel.tpu.compiler import compile_network, compile_shapes
 from accel.tpu.machine import TpuMachine
+from accel.tpu.program import Program
 from configs.errors import InputError
+from quant.network import IntNetwork
 from train.cli import stdout_kept_clean
 
 
@@ -25,14 +29,24 @@ def command(asked: Tpu, words: str) -> int:
         return _tpu_run(asked, Path(chosen[1]), machine, words)
     if chosen is None and asked.workload is None:
         return _tpu_paper(asked)
+    if chosen and chosen[0] == "onnx":
+        network = _integers(Path(chosen[1]))
+        if network is not None:
+            return _tpu_pixels(asked, network, machine)
     return _tpu_explained(asked, machine)
 
 
 def _tpu_run(asked: Tpu, folder: Path, machine: TpuMachine, words: str) -> int:
     from accel.summary import Cycles
+    from accel.tpu.shown import show_response
     from accel.tpu.stage import ASSEMBLY, FILE, run_tpu
     from accel.tpu.summary import print_execution
 
+    if asked.assembly:
+        raise InputError(
+            f"`--assembly` (={asked.assembly}) must be left out with --run: the program is "
+            f"written beside the result."
+        )
     with stdout_kept_clean(), Cycles("images") as shown:
         found = run_tpu(
             folder,
@@ -48,8 +62,53 @@ def _tpu_run(asked: Tpu, folder: Path, machine: TpuMachine, words: str) -> int:
         print(json.dumps(found, sort_keys=True))
     else:
         print_execution(found)
+        print()
+        show_response(found["latency"])
         place = folder / "accel" / machine.name
         print(f"\nwritten  {place}/{FILE}, {ASSEMBLY}")
+    return 0 if found["verified"] else 1
+
+
+def _integers(path: Path) -> IntNetwork | None:
+    """The integers of a file that our exporter wrote; of any other file None, and why."""
+    from accel.imports import onnx_network
+
+    try:
+        return onnx_network.load(path)
+    except InputError as error:
+        print(f"shapes only, no integers: {error}", file=sys.stderr)
+        return None
+
+
+def _tpu_pixels(asked: Tpu, network: IntNetwork, machine: TpuMachine) -> int:
+    """Executes a network that came without data on random pixels."""
+    import numpy as np
+
+    from accel.subject import Subject
+    from accel.summary import Cycles
+    from accel.tpu.execution import executed
+    from accel.tpu.summary import print_execution
+
+    if asked.images == "all":
+        raise InputError(
+            "`--images` (=all) needs a data set, which an ONNX file has none of; give a "
+            "number of images."
+        )
+    shape = (asked.images, *network.network.input_shape)
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    name = Path(asked.source.onnx).stem
+    given = Subject(name, network, "", pixels, None, {"name": "random pixels, seed 0"})
+    with stdout_kept_clean(), Cycles("images") as shown:
+        shown.begin(machine.name, asked.images)
+        batch = min(asked.batch or 100, asked.images)
+        found = executed(given, batch, machine, done=shown.done)
+    found |= {"machine": {**vars(machine), "name": machine.name}, "dataset": given.dataset}
+    if asked.assembly:
+        _write_text(asked.assembly, compile_network(network, batch, machine))
+    if asked.json:
+        print(json.dumps(found, sort_keys=True))
+    else:
+        print_execution(found)
     return 0 if found["verified"] else 1
 
 
@@ -136,16 +195,19 @@ def _subject(asked: Tpu, app: Any) -> tuple[Any, int]:
 def _write_assembly(
     asked: Tpu, subject: Any, batch: int, machine: TpuMachine, app: Any
 ) -> None:
-    from accel.tpu.assembler import disassemble
-    from accel.tpu.compiler import compile_shapes
     from configs.registry import load_network
-    from train import rundir
 
     shapes = load_network(app.config) if app else subject
     speed = app.speed.value if app else 1
-    program = compile_shapes(shapes, batch, machine, speed=speed)
-    with named("assembly", asked.assembly):
-        rundir.write_bytes(Path(asked.assembly), disassemble(program.instructions).encode())
+    _write_text(asked.assembly, compile_shapes(shapes, batch, machine, speed=speed))
+
+
+def _write_text(path: str, program: Program) -> None:
+    from accel.tpu.assembler import disassemble
+    from train import rundir
+
+    with named("assembly", path):
+        rundir.write_bytes(Path(path), disassemble(program.instructions).encode())
 
 
 def _refuse_file(value: str | None, overwrite: bool) -> None:

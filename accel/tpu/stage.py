@@ -9,6 +9,7 @@ from typing import Any
 
 from accel import subject
 from accel.stage import refuse_existing
+from accel.tpu import explain
 from accel.tpu.assembler import disassemble
 from accel.tpu.compiler import compile_network
 from accel.tpu.execution import executed
@@ -63,6 +64,7 @@ def run_tpu(
             "machine": {**vars(machine), "name": machine.name},
             "instructions": len(program.instructions),
             "weight_tiles": len(program.tiles),
+            "latency": explain.respond(given.network.network, batch, machine),
             "unified_buffer_bytes": program.unified_buffer_rows * machine.side,
             "network_sha256": given.sha256,
             "dataset": given.dataset,

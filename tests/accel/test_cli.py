@@ -15,7 +15,7 @@ from accel import stage, subject
 from accel.simulate.simulation import Lost
 from train import rundir
 
-COMMANDS = ("verify", "compare", "faults", "step", "parity")
+COMMANDS = ("verify", "compare", "faults", "step", "parity", "cost", "sweep", "tpu")
 SMALL = ("--rows", "4", "--cols", "4")
 FEW = (*SMALL, "--images", "3", "--batch", "2")
 OUT = "accel/systolic_ws_4x4"

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import quantised
+from refusals import refused
 
 SMALL = ("--rows", "4", "--cols", "4")
 OUT = "accel/systolic_ws_4x4"
@@ -12,7 +13,7 @@ V = ("verify", "--run", "RUN")
 C = ("compare", "--run", "RUN")
 F = ("faults", "--run", "RUN")
 MISTAKES = [
-    (("nosuch",), "no command 'nosuch'; use verify, compare, faults, step, parity."),
+    (("nosuch",), "no command 'nosuch'; use verify, compare, faults, step, parity, cost"),
     (("verify",), "--run STR"),
     (("verify", "--run"), "Missing value for argument '--run'"),
     ((*V, "--nosuch"), "Unrecognized options: --nosuch"),
@@ -102,21 +103,6 @@ def test_a_mistake_is_one_message_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
     assert quantised.listing(quantised_run) == before
     assert not (quantised_run / "accel").exists()
-
-
-def refused(capsys, message: str) -> None:
-    """One message on stderr holds the text; nothing else was printed."""
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "Traceback" not in err
-    # A long path is broken over the lines of the parser's box.
-    flat = lambda text: "".join(text.replace("│", " ").split())
-    assert flat(message) in flat(err)
-    if "For full helptext" in err:
-        assert err.count("For full helptext") == 1
-    else:
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1
 
 
 def test_what_is_there_is_replaced_only_when_asked(verified, main, capsys):
