@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from accel.cost import energy as energies
 from accel.cost import movement, works
+from accel.cost.dram_ratio import dram_ratio, explain
 from accel.cost.machines import Chip
 from accel.cost.mapper import OBJECTIVES, Choice, Evaluated, Objective, choose, evaluate
 from accel.cost.mapping import Mapping
@@ -60,6 +61,7 @@ def cost(
         **{"preset": preset.name, "mapping": mapping},
         "objective": objective if mapping == "mapper" else None,
         **_totals(layers, rows, total(traffics), chip, preset, prices),
+        "dram": {**dram_ratio(preset)._asdict(), "explained": explain(preset)},
         "notes": energies.notes(preset, chip.capacities),
         "not_counted": list(NOT_COUNTED),
         "layers": rows,

@@ -25,8 +25,9 @@ def print_cost(report: Mapping[str, Any]) -> None:
     )
     found.add_row(
         "time",
-        f"{report['latency_ms']:.4g} ms for {report['images']:,} images: "
-        f"{report['images_per_s']:,.4g} images/s, {report['cycles']:,} cycles, "
+        f"{report['latency_ms']:.4g} ms for {report['images']:,} "
+        f"image{'s' if report['images'] > 1 else ''}: {report['images_per_s']:,.0f} "
+        f"images/s, {report['cycles']:,} cycles, "
         f"{report['stall_cycles']:,} of them waiting for DRAM",
     )
     found.add_row(
@@ -47,8 +48,11 @@ def print_cost(report: Mapping[str, Any]) -> None:
     out.print()
     out.print(_reasons(report))
     out.print()
-    for line in (*report["notes"], *report["not_counted"]):
-        out.print(line)
+    out.print(report["dram"]["explained"])
+    out.print()
+    for title, name in (("Assumed", "notes"), ("Not counted", "not_counted")):
+        for line in report[name]:
+            out.print(f"{title}: {line[0].lower()}{line[1:]}")
 
 
 def amount(value: float, unit: str) -> str:

@@ -1,0 +1,130 @@
+"""What `python -m accel sweep` does, once it is known to be right."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accel.cost.memory import KIB
+from accel.design_commands import Sweep
+from accel.source import named, preset_of, refuse_there, title, works_of
+from accel.sweep.front import check_objectives
+from accel.sweep.space import Space, around
+from configs.errors import InputError
+from train.cli import stdout_kept_clean
+
+FILES = ("sweep.json", "front.csv", "front.parquet")
+STATE = "state.npz"
+_AXES = ("dataflow", "rows", "cols", "dram_mb_per_s", "clock_mhz")
+_BUFFERS = ("activation_kib", "weight_kib", "sum_kib")
+
+
+def command(asked: Sweep, words: str) -> int:
+    """Sweeps, refines the named designs, writes and prints."""
+    check_objectives(asked.objectives)
+    preset = preset_of(asked.energy, asked.dram_pj_per_bit)
+    out, state = _place(asked)
+    works = works_of(asked.source, asked.batch)
+    space = space_of(asked, around(works))
+    from accel.sweep import files, plots, show
+    from accel.sweep.refine import refine
+    from accel.sweep.run import sweep
+    from train.progress import Display
+
+    shown = Display()
+    with stdout_kept_clean(), named("out", str(out)):
+        try:
+            found = sweep(
+                works,
+                space,
+                preset,
+                objectives=asked.objectives,
+                state_path=state,
+                longest_s=asked.longest_s,
+                say=shown.say,
+            )
+        except KeyboardInterrupt:
+            shown.say(f"interrupted: go on with {words} --resume")
+            raise
+        found |= {"name": title(asked.source), "command": words}
+        _hand_over(found, asked)
+        shown.say("mapping the named designs layer by layer")
+        found["refined"] = refine(_named(found), works, space, preset)
+        plots.draw(out, found, works, space, preset)
+        written = files.write(out, found)
+        state.unlink(missing_ok=True)
+    if asked.json:
+        print(json.dumps(found, sort_keys=True))
+        return 0
+    show.print_sweep(found)
+    names = [path.name for path in written] + list(plots.NAMES)
+    print(f"written  {out}/{', '.join(names)}")
+    return 0
+
+
+def space_of(asked: Sweep, default: Space) -> Space:
+    """The default space with the user's axes."""
+    given: dict[str, Any] = {name: getattr(asked, name) for name in _AXES}
+    for name in _BUFFERS:
+        values = getattr(asked, name)
+        axis = None if values is None else tuple(KIB * value for value in values)
+        given[name.replace("_kib", "_bytes")] = axis
+    return replace(default, **{n: axis for n, axis in given.items() if axis is not None})
+
+
+def _place(asked: Sweep) -> tuple[Path, Path]:
+    """Folder of the results and the file of a sweep that is under way."""
+    kind, value = asked.source.require()
+    if asked.out:
+        out = Path(asked.out)
+    elif kind == "run":
+        out = Path(value) / "accel" / "sweep"
+    else:
+        out = Path("sweeps") / title(asked.source)
+    state = out / STATE
+    if asked.resume and asked.overwrite:
+        raise InputError("`--resume` goes on and `--overwrite` begins anew; give one.")
+    refuse_there(out, FILES, asked.overwrite or asked.resume)
+    if asked.resume and not state.exists():
+        raise InputError(
+            f"`--resume` finds no interrupted sweep in {out}; begin one without it."
+        )
+    if state.exists() and not asked.resume:
+        if not asked.overwrite:
+            raise InputError(
+                f"`--out` (={out}) holds an interrupted sweep; go on with --resume, or "
+                f"begin anew with --overwrite."
+            )
+        state.unlink()
+    return out, state
+
+
+def _hand_over(found: dict[str, Any], asked: Sweep) -> None:
+    """The commands that take a named design further, as they are to be typed."""
+    kind, value = asked.source.require()
+    network = f"--{kind} {shlex.quote(value)}"
+    for row in found["named"].values():
+        array = f"--rows {row['rows']} --cols {row['cols']} --dataflow {row['dataflow']}"
+        buffers = " ".join(
+            f"--{name.replace('_', '-')} {row[name.replace('_kib', '_bytes')] // KIB}"
+            for name in _BUFFERS
+        )
+        row["cost"] = (
+            f"python -m accel cost {network} --batch {asked.batch} {array} {buffers} "
+            f"--dram-mb-per-s {row['dram_mb_per_s']} --clock-mhz {row['clock_mhz']}"
+        )
+        row["verify"] = (
+            f"python -m accel verify {network} {array} --batch {asked.batch} --clock-mhz "
+            f"{row['clock_mhz']}"
+            if kind == "run"
+            else None
+        )
+
+
+def _named(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each named design once, in order."""
+    rows = {row["index"]: row for row in found["named"].values()}
+    return list(rows.values())

@@ -1,0 +1,163 @@
+"""Closed forms of a layer under the sweep's rule: K whole, so blocks are M x N only.
+
+Blocks follow each other row by row ("MNK"): T_M rows of T_N blocks. What a period moves
+depends on where it stands, and ten places stand for all (`periods`). Everything takes
+arrays that broadcast, and nothing is decided by a value; ceilings are in `dma_cycles`,
+maxima in `period`. Numbers are whole: int64 in tables, float64 below 2^53 over designs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from accel.counters import Counters
+from accel.machine import Dataflow
+from accel.predict import closed_forms
+
+Array = Any
+
+
+class Blocks(NamedTuple):
+    """A layer cut into blocks; every field an array of whole numbers.
+
+    `m`, `n` are rows and columns of the product in a block, `m_last`, `n_last` those of
+    the last one.
+    """
+
+    T_M: Array
+    T_N: Array
+    m: Array
+    m_last: Array
+    n: Array
+    n_last: Array
+    K: Array
+    # Bytes of the input of a block of rows, of the last one; 0 where they stay on the chip.
+    inputs: Array
+    inputs_last: Array
+    # 1 where the output goes to DRAM.
+    leaves: Array
+
+
+class Period(NamedTuple):
+    """`count` periods in which the array takes `compute` and the DMA moves `moved`."""
+
+    count: Array
+    compute: Array
+    moved: Array
+
+
+class Work(NamedTuple):
+    """Cycles of the array in a block, by its place: of [m or m_last, n or n_last]."""
+
+    inner: Array
+    right: Array
+    bottom: Array
+    corner: Array
+
+
+def flag(condition: Array) -> Array:
+    return condition.astype(jnp.int64)
+
+
+def array_counters(dataflow: Dataflow, m, K, n, *, rows, cols) -> Counters:
+    """Counters of a single-register array for one block."""
+    sides = {"rows": rows, "cols": cols}
+    match dataflow:
+        case "ws":
+            return closed_forms.weight_stationary(m, K, n, **sides)
+        case "os":
+            return closed_forms.output_stationary(m, K, n, **sides)
+        case "is":
+            return closed_forms.transposed(closed_forms.weight_stationary(n, K, m, **sides))
+
+
+def places(blocks: Blocks) -> tuple[Array, Array, Array]:
+    """Rows, columns and number of the four kinds of block; [4, ...] each."""
+    m = jnp.stack([blocks.m, blocks.m, blocks.m_last, blocks.m_last])
+    n = jnp.stack([blocks.n, blocks.n_last, blocks.n, blocks.n_last])
+    below, beside = blocks.T_M - 1, blocks.T_N - 1
+    one = jnp.ones_like(below * beside)
+    count = jnp.stack([below * beside, below * one, beside * one, one])
+    return m, n, count
+
+
+def periods(b: Blocks, work: Work) -> tuple[list[Period], list[Array]]:
+    """Periods that stand for all of a layer, and what the DMA moves before and after.
+
+    In a period the DMA writes what the block before has left and reads what the next one
+    needs: its weights if N is cut (`w`; else they stay), its inputs if it begins a row.
+    """
+    cut, S = flag(b.T_N > 1), b.T_M
+    w, w_last = b.K * b.n * cut, b.K * b.n_last * cut
+    second = w_last + flag(b.T_N > 2) * (w - w_last)
+    out, out_last = b.leaves * b.m * b.n, b.leaves * b.m_last * b.n
+    row_end = b.leaves * b.m * b.n_last
+    many = flag(S > 1)
+    first_inputs = b.inputs_last + many * (b.inputs - b.inputs_last)
+    first = work.bottom + many * (work.inner - work.bottom)
+    inside, before_last = jnp.maximum(b.T_N - 3, 0), flag(b.T_N > 2)
+    found = [
+        # The first block: of a cut row, or of three rows of one block.
+        Period(
+            cut + (1 - cut) * flag(S > 2),
+            first,
+            cut * second + (1 - cut) * b.inputs,
+        ),
+        # First blocks of the other rows, of the last row.
+        Period(cut * jnp.maximum(S - 2, 0), work.inner, second + row_end),
+        Period(cut * many, work.bottom, second + row_end),
+        # Inside a row.
+        Period((S - 1) * inside, work.inner, w + out),
+        Period(inside, work.bottom, w + out_last),
+        # The last but one of a row.
+        Period((S - 1) * before_last, work.inner, w_last + out),
+        Period(before_last, work.bottom, w_last + out_last),
+        # The last of a row: before a whole row, before the last row, and the very last.
+        Period(jnp.maximum(S - 3 + cut, 0), work.right, w + b.inputs + out),
+        Period(many, work.right, w + b.inputs_last + out * flag(S + cut > 2)),
+        Period(1, work.corner, cut * out_last + (1 - cut) * many * out),
+    ]
+    ends = [first_inputs + b.K * b.n, b.leaves * b.m_last * b.n_last]
+    return found, ends
+
+
+class Rates(NamedTuple):
+    """Clock over bandwidth: cycles a byte, and half a byte's part of it; float64."""
+
+    cycles_per_byte: Array
+    half: Array
+
+
+def dma_cycles(moved: Array, rates: Rates) -> Array:
+    """ceil(bytes * clock / bandwidth) as floor((bytes * clock - 1/2) / bandwidth) + 1.
+
+    Exact in float64 while bytes * clock < 2^49: the quotient stays half a part of a
+    bandwidth away from whole numbers, which is more than three roundings.
+    """
+    return lax.floor(moved * rates.cycles_per_byte - rates.half) + 1
+
+
+def period(compute: Array, dma: Array) -> Array:
+    """The array and the DMA work at the same time; the slower one decides."""
+    return lax.max(compute, dma)
+
+
+def cycles(found: list[Period], ends: list[Array], rates: Rates) -> Array:
+    """Cycles of one repeat; periods [layers, options], rates [rates]."""
+
+    rates = Rates(*(value[None, None] for value in rates))
+
+    def spread(value: Array) -> Array:
+        whole = jnp.broadcast_to(jnp.asarray(value), ends[0].shape)
+        return whole.astype(jnp.float64)[..., None]
+
+    total = sum(dma_cycles(spread(end), rates) for end in ends)
+    for one in found:
+        busy = period(*jnp.broadcast_arrays(
+            spread(one.compute), dma_cycles(spread(one.moved), rates)
+        ))  # fmt: skip
+        total = total + spread(one.count) * busy
+    return total

@@ -1,0 +1,208 @@
+"""A sweep made ready: tables for the device, and the proof that nothing overflows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from accel.cost import sram
+from accel.cost.energy import Capacities, Prices, prices, static_per_cycle
+from accel.cost.preset import Preset
+from accel.cost.work import Work
+from accel.sweep import choices as rule
+from accel.sweep.program import BLOCK, Tables
+from accel.sweep.space import Space
+from configs.errors import InputError
+
+# Rates evaluated together.
+_RATES = 256
+# Largest product of bytes and MHz, and largest count, that float64 takes exactly here.
+_MOST_PRODUCT, _MOST_COUNT = 1 << 49, 1 << 53
+
+
+class Plan(NamedTuple):
+    """A space and a network as the device takes them."""
+
+    space: Space
+    tables: Tables
+    choices: rule.Choices
+    # Blocks of rates, and how many rates in each but perhaps the last.
+    rate_blocks: int
+    rate_block: int
+    # Most cycles and energy of any design, proved.
+    bounds: tuple[int, int]
+
+    @property
+    def units(self) -> int:
+        return self.space.arrays * self.rate_blocks
+
+    def index(self, unit, row, rate):
+        """Where points stand in the space; a rate of the padding is the last one."""
+        array, block = np.divmod(unit, self.rate_blocks)
+        rate = np.minimum(block * self.rate_block + rate, self.space.rates - 1)
+        return (array * self.space.rates + rate) * self.space.buffers + row
+
+    def rates_of(self, units: np.ndarray) -> np.ndarray:
+        """Rates of each unit, without padding."""
+        begun = units % self.rate_blocks * self.rate_block
+        return np.minimum(self.rate_block, self.space.rates - begun)
+
+    def legal_rows(self, units: np.ndarray) -> np.ndarray:
+        """Combinations of buffers with a mapping, of each unit."""
+        cols = self.tables.cols_at[units // self.rate_blocks]
+        return self.choices.legal.sum(1)[cols]
+
+
+def make(works: Sequence[Work], space: Space, preset: Preset) -> Plan:
+    """Everything that is known before the first design.
+
+    Raises:
+      InputError: a count could pass what float64 holds exactly.
+    """
+    proved = require_exact(works, space, preset)
+    chosen = rule.choose(works, space)
+    rates, size = _rates(space, preset)
+    column = {
+        name: np.array([[getattr(work, name)] for work in works], np.int64)
+        for name in ("K", "N", "M", "repeats")
+    }
+    rows, cols = (np.array(axis, np.int64) for axis in (space.rows, space.cols))
+    flow, row, col = (
+        grid.ravel() for grid in np.indices((len(space.dataflow), len(rows), len(cols)))
+    )
+    flows = np.array([("ws", "os", "is").index(name) for name in space.dataflow])
+    tables = Tables(
+        **column,
+        options=chosen.options,
+        chosen=_in_blocks(chosen),
+        sides=np.stack([rows[row], cols[col]], axis=1),
+        cols_at=col.astype(np.int32),
+        dataflow=flows[flow].astype(np.int32),
+        rates=rates,
+        **_buffers(space, preset),
+        prices=_plain_prices(preset),
+    )
+    return Plan(space, tables, chosen, len(rates), size, proved)
+
+
+def _in_blocks(chosen: rule.Choices) -> np.ndarray:
+    """[cols, blocks, layers, BLOCK]; what fills the last block has no mapping."""
+    none = chosen.options.rows.shape[1]
+    short = -chosen.chosen.shape[-1] % BLOCK
+    full = np.pad(chosen.chosen, ((0, 0), (0, 0), (0, short)), constant_values=none)
+    cols, layers, _ = full.shape
+    blocked = full.reshape(cols, layers, -1, BLOCK).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(blocked.astype(np.int32))
+
+
+def _rates(space: Space, preset: Preset) -> tuple[np.ndarray, int]:
+    """[blocks, 6, rates]: see `Tables.rates`."""
+    bandwidth, clock = (
+        grid.ravel().astype(np.float64)
+        for grid in np.meshgrid(space.dram_mb_per_s, space.clock_mhz, indexing="ij")
+    )
+    static = static_per_cycle(preset, clock.astype(np.int64)).astype(np.float64)
+    rows = np.stack(
+        [clock / bandwidth, 0.5 / bandwidth, clock, bandwidth, static, 1 / clock]
+    )
+    size = min(_RATES, space.rates)
+    rows = np.pad(rows, ((0, 0), (0, -space.rates % size)), mode="edge")
+    return np.ascontiguousarray(rows.reshape(6, -1, size).transpose(1, 0, 2)), size
+
+
+def _buffers(space: Space, preset: Preset) -> dict[str, np.ndarray]:
+    """[blocks, BLOCK] each, float64."""
+    axes = [np.array(getattr(space, name), np.int64) for name in rule.REASONS[:3]]
+    grids = [grid.ravel() for grid in np.meshgrid(*axes, indexing="ij")]
+    a, w, s = (sram.whole(grid, preset.sram_points) for grid in grids)
+    named = {
+        "stored": sum(grids), "price_activation": a, "price_weight": w, "price_sum": s
+    }  # fmt: skip
+    short = -space.buffers % BLOCK
+    return {
+        name: np.pad(v, (0, short), mode="edge").reshape(-1, BLOCK).astype(np.float64)
+        for name, v in named.items()
+    }
+
+
+def _plain_prices(preset: Preset) -> Prices:
+    """Prices without buffers and static power, which depend on other axes."""
+    full = prices(preset, Capacities(1, 1, 1, 1), clock_mhz=1)
+    names = [name for name in Prices._fields if name.startswith("buffer")]
+    return full._replace(static=0, **dict.fromkeys(names, 0))
+
+
+def require_exact(works: Sequence[Work], space: Space, preset: Preset) -> tuple[int, int]:
+    """Bounds every count of every design, in Python integers: most cycles and energy."""
+    clock = space.clock_mhz[-1]
+    most = max(w.input_bytes + w.K * w.N + 2 * w.output_bytes for w in works)
+    _require("a transfer in bytes, times MHz", most * clock, _MOST_PRODUCT)
+    cycles, joules = bounds(works, space, preset)
+    _require("the cycles of a design", cycles, _MOST_COUNT)
+    _require("the energy of a design in thousandths of its unit", joules, _MOST_COUNT)
+    return cycles, joules
+
+
+def bounds(works: Sequence[Work], space: Space, preset: Preset) -> tuple[int, int]:
+    """Cycles and energy that no design of the space exceeds.
+
+    Static power runs for busy cycles, which are longest at the slowest clock, and while
+    bytes move, which takes longest at the lowest bandwidth.
+    """
+    slow, clocks = space.dram_mb_per_s[0], space.clock_mhz
+    dearest = _dearest(space, preset)
+    cycles = joules = 0
+    for work in works:
+        busy, buffers, moved, blocks = _most(work, space)
+        busy += 3 * blocks
+        cycles += (busy + moved * clocks[-1] // slow) * work.repeats
+        each = dearest.mac + 9 * dearest.register + 6 * dearest.hop
+        joules += work.macs * each
+        joules += work.repeats * moved * dearest.dram
+        joules += work.repeats * (buffers + moved) * max(dearest[4:8])
+        waited = moved * (dearest.static * clocks[0] + clocks[-1]) // slow + 1
+        joules += work.repeats * (busy * dearest.static + waited)
+    return cycles, joules
+
+
+def _most(work: Work, space: Space) -> tuple[int, int, int, int]:
+    """Most busy cycles, bytes between buffers and array, bytes of DRAM, and blocks.
+
+    The smallest sides make the most tiles, the largest the longest; blocks of rows are
+    one output row at least.
+    """
+    M, K, N = work.M, work.K, work.N
+    side = 2 * space.rows[-1] + space.cols[-1]
+    rows = work.images * work.out_rows
+    tiles_K, tiles_N = -(-K // space.rows[0]), -(-N // space.cols[0])
+    tiles_M = M // min(space.rows[0], space.cols[0]) + rows
+    busy = max(
+        tiles_K * tiles_N * (rows * side + M),
+        tiles_M * tiles_N * (K + side),
+        tiles_K * tiles_M * (tiles_N * side + N),
+    )
+    buffers = tiles_N * M * K + tiles_M * K * N + 8 * M * N * tiles_K + 5 * M * N
+    moved = rows * (work.strip_bytes(1) + K * N) + M * N
+    return busy, buffers, moved, rows * tiles_N
+
+
+def _dearest(space: Space, preset: Preset) -> Prices:
+    """The highest of every price in the space, as far as its ends tell: prices of an SRAM
+    rise or fall between table points, whose own prices count too."""
+    capacities = {getattr(space, name)[end] for name in rule.REASONS[:3] for end in (0, -1)}
+    found = [
+        prices(preset, Capacities(*[size] * 4), clock_mhz=space.clock_mhz[0])
+        for size in capacities | set(preset.sram_points)
+    ]
+    return Prices(*(max(values) for values in zip(*found, strict=True)))
+
+
+def _require(what: str, bound: int, most: int) -> None:
+    if bound >= most:
+        raise InputError(
+            f"`Space`: {what} may reach {bound:.3g}, beyond the {most:.3g} that stay exact "
+            f"here; use fewer images, less static power, or leave out the smallest arrays, "
+            f"clocks and bandwidths."
+        )

@@ -1,0 +1,53 @@
+"""One design, slowly: the fixed rule, then every layer walked block by block.
+
+What `program` computes for millions at a time must equal this, tolerance zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from accel.cost import rule
+from accel.cost.energy import energy
+from accel.cost.movement import held, moved
+from accel.cost.preset import Preset
+from accel.cost.walk import walk
+from accel.cost.work import Work
+from accel.sweep.refine import energy_prices
+from accel.sweep.space import Design
+
+
+def metrics(works: Sequence[Work], design: Design, preset: Preset) -> dict[str, float]:
+    """All of `accel.sweep.metrics.METRICS`.
+
+    Raises:
+      InputError: some layer has no mapping.
+    """
+    machine, memory = design.machine, design.memory
+    names = ("cycles", "compute", "dram_inputs", "dram_weights", "dram_outputs")
+    found = dict.fromkeys((*names, "energy", "chip_bytes"), 0)
+    for work, places in zip(works, rule.kept(list(works), memory), strict=True):
+        mapping = rule.fixed(work, machine, memory, inputs_kept=places.inputs_kept)
+        walked = walk(machine, work, memory, mapping, places)
+        sums = work.M * work.N * work.repeats
+        traffic = moved(walked.counters, walked, sums=sums, held=held(machine))
+        spent = energy(
+            traffic,
+            macs=walked.counters.macs,
+            cycles=walked.cycles,
+            prices=energy_prices(design, preset),
+        )
+        for name in names:
+            found[name] += getattr(walked, name)
+        found["energy"] += spent.total
+        found["chip_bytes"] += traffic.buffer
+    time_us = found["cycles"] * (1 / design.clock_mhz)
+    return found | {
+        "stall": found["cycles"] - found["compute"],
+        "time_us": time_us,
+        "edp": found["energy"] * time_us,
+        "dram_bytes": sum(found[name] for name in names[2:]),
+        "area": design.area,
+        "dram_mb_per_s": design.dram_mb_per_s,
+        "clock_mhz": design.clock_mhz,
+    }

@@ -1,0 +1,86 @@
+"""Front points once more, each layer with the best mapping that there is.
+
+The sweep maps all designs by one rule; the mapper looks at every legal mapping of a layer.
+Layers are mapped one by one, and maps stay on the chip as in the sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from accel.cost import mapper, rule
+from accel.cost.energy import Capacities, prices
+from accel.cost.preset import Preset
+from accel.cost.work import Work
+from accel.sweep.space import Design, Space
+
+
+class LayerCost(NamedTuple):
+    """One layer of a design, all its repeats."""
+
+    name: str
+    macs: int
+    weight_bytes: int
+    cycles: int
+    compute: int
+    dram_bytes: int
+    energy: int
+
+
+def layers(
+    works: Sequence[Work], design: Design, preset: Preset, *, best: bool = False
+) -> list[LayerCost]:
+    """What each layer costs by the fixed rule, or with the best mapping."""
+    machine, memory = design.machine, design.memory
+    price = energy_prices(design, preset)
+    found = []
+    for work, places in zip(works, rule.kept(list(works), memory), strict=True):
+        if best:
+            mapping = mapper.choose(work, machine, memory, places, prices=price).mapping
+        else:
+            mapping = rule.fixed(work, machine, memory, inputs_kept=places.inputs_kept)
+        cost = mapper.evaluate(work, machine, memory, mapping, places, price)
+        dram = sum(cost.totals[2:])
+        figures = (cost.totals.cycles, cost.totals.compute, dram, cost.energy)
+        totals = [int(value) * work.repeats for value in figures]
+        found.append(LayerCost(work.name, work.macs, work.weight_bytes, *totals))
+    return found
+
+
+def energy_prices(design: Design, preset: Preset):
+    """Prices of a design's energies; inputs and outputs share a buffer."""
+    a, w, s = design.activation_bytes, design.weight_bytes, design.sum_bytes
+    return prices(preset, Capacities(a, w, s, a), clock_mhz=design.clock_mhz)
+
+
+def refine(
+    front: Sequence[dict[str, Any]],
+    works: Sequence[Work],
+    space: Space,
+    preset: Preset,
+    *,
+    progress: Callable[[int, int], None] = lambda done, size: None,
+) -> list[dict[str, Any]]:
+    """Rows of a summary's front with the mapper's figures beside the rule's.
+
+    Returns:
+      For each: `index`, `rule` and `mapper`, each with cycles, stall, time_us, energy and
+      dram_bytes.
+    """
+    found = []
+    for done, row in enumerate(front, 1):
+        design = space.design(row["index"])
+        best = layers(works, design, preset, best=True)
+        cycles = sum(layer.cycles for layer in best)
+        refined = {
+            "cycles": cycles,
+            "stall": cycles - sum(layer.compute for layer in best),
+            "time_us": cycles * (1 / design.clock_mhz),
+            "energy": sum(layer.energy for layer in best),
+            "dram_bytes": sum(layer.dram_bytes for layer in best),
+        }
+        ruled = {name: row[name] for name in refined}
+        found.append({"index": row["index"], "rule": ruled, "mapper": refined})
+        progress(done, len(front))
+    return found

@@ -1,0 +1,59 @@
+"""What the sweep shows when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quant.summary import console, plain, right
+
+
+def print_sweep(summary: Mapping[str, Any]) -> None:
+    """How much was evaluated, what failed, and the designs with a name."""
+    out, table = console(), plain()
+    table.add_row(
+        "designs",
+        f"{summary['designs']:,} of {summary['layers']} layers, {summary['legal']:,} "
+        f"legal, {summary['designs_per_s'] / 1e6:.1f} million a second on "
+        f"{summary['devices']} devices, {summary['wall_s']:.1f} s in all",
+    )
+    small = {k: v for k, v in summary["too_small"].items() if v}
+    if small:
+        text = ", ".join(f"{name} {count:,}" for name, count in small.items())
+        table.add_row("too small", f"{text} (a design may fail by several)")
+    table.add_row(
+        "front", f"{len(summary['front']):,} designs: {', '.join(summary['objectives'])}"
+    )
+    out.print(table)
+    out.print(_named(summary))
+    out.print(f"\n{summary['rule']}")
+    if "refined" in summary:
+        out.print("best mapped: each layer with the mapping that takes the fewest cycles.")
+    out.print(f"Energies: {summary['preset']}.")
+    fastest = summary["named"]["fastest"]
+    for command in (fastest.get("cost"), fastest["verify"]):
+        if command:
+            out.print(f"next  {command}")
+
+
+def _named(summary: Mapping[str, Any]):
+    best = {one["index"]: one["mapper"] for one in summary.get("refined", ())}
+    energy = {"fJ": "energy uJ"}.get(summary["energy_unit"], "energy (million ALU ops)")
+    table = right("", "array", "MHz", "MB/s", "buffers KiB a/w/s", "us", "stall %", energy,
+                  "DRAM KiB", "area", *(["best mapped us"] if best else []))  # fmt: skip
+    for name, row in summary["named"].items():
+        buffers = (row[f"{name}_bytes"] / 1024 for name in ("activation", "weight", "sum"))
+        table.add_row(
+            name,
+            f"{row['dataflow']} {row['rows']}x{row['cols']}",
+            f"{row['clock_mhz']:,}",
+            f"{row['dram_mb_per_s']:,}",
+            "/".join(f"{size:g}" for size in buffers),
+            f"{row['time_us']:,.1f}",
+            f"{100 * row['stall'] / row['cycles']:.1f}",
+            f"{row['energy'] / 1e9:,.2f}",
+            f"{row['dram_bytes'] / 1024:,.0f}",
+            f"{row['area']:,}",
+            *([f"{best[row['index']]['time_us']:,.1f}"] if best else []),
+        )
+    return table

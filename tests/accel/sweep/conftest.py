@@ -1,0 +1,64 @@
+"""A tiny network whose blocks are cut in every way, and a space that does so."""
+
+from dataclasses import replace
+
+import pytest
+
+from accel.cost.presets import PRESETS
+from accel.cost.work import Work
+from accel.sourced import Sourced
+from accel.sweep.space import Space
+
+
+@pytest.fixture(scope="session")
+def works():
+    """Strips, whole images in ragged blocks, groups, chained and unchained layers."""
+    conv = {"images": 7, "kernel_rows": 3}
+    return [
+        Work(name="conv1", **conv, out_rows=12, out_cols=10, row_bytes=36, K=27, N=5),
+        Work(
+            name="conv2", **conv, out_rows=6, out_cols=4, row_bytes=30, K=45, N=22,
+            chained=True,
+        ),
+        Work(
+            name="groups", **conv, out_rows=3, out_cols=2, row_bytes=44, stride=2, K=33,
+            N=11, repeats=2, chained=True,
+        ),
+        Work(name="side", **conv, out_rows=4, out_cols=4, row_bytes=18, K=27, N=9),
+        Work(name="dense1", images=7, row_bytes=96, K=96, N=40, chained=True),
+        Work(name="dense2", images=7, row_bytes=40, K=40, N=10, chained=True),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def space():
+    return Space(
+        rows=(1, 3, 8, 32),
+        cols=(2, 3, 4, 9, 64),
+        dram_mb_per_s=(7, 300, 1600, 64000),
+        clock_mhz=(33, 700, 1000),
+        activation_bytes=(300, 700, 1500, 4000, 20000),
+        weight_bytes=(200, 450, 900, 2000, 8000),
+        sum_bytes=(160, 500, 2000, 9000, 60000),
+    )
+
+
+@pytest.fixture(scope="session")
+def small_space():
+    return Space(
+        dataflow=("os", "ws"),
+        rows=(2, 8),
+        cols=(4, 16),
+        dram_mb_per_s=(50, 3000),
+        clock_mhz=(100, 700),
+        activation_bytes=(500, 4000),
+        weight_bytes=(800, 8000),
+        sum_bytes=(400, 9000),
+    )
+
+
+@pytest.fixture(scope="session")
+def preset():
+    """With static power, so that the clock counts."""
+    power = Sourced(value=0.02, unit="W", source="this test", status="assumed")
+    return replace(PRESETS["horowitz_45nm"], static=power)

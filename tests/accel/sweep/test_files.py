@@ -1,0 +1,90 @@
+"""Files, pictures, table and refinement of a finished sweep."""
+
+import csv
+import json
+
+import pytest
+from matplotlib.image import imread
+from pyarrow import parquet
+
+from accel.sweep import files, plots, refine, run, show
+
+
+@pytest.fixture(scope="module")
+def swept(works, small_space, preset):
+    return run.sweep(works[2:], small_space, preset)
+
+
+def test_the_front_is_the_same_in_every_file(swept, tmp_path):
+    paths = files.write(tmp_path, swept)
+    assert [path.name for path in paths] == ["front.csv", "front.parquet", "sweep.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(p.name for p in paths)
+    assert json.loads(paths[2].read_text()) == json.loads(json.dumps(swept))
+    table = parquet.read_table(paths[1])
+    assert table.to_pylist() == swept["front"]
+    assert table.schema.metadata[b"energy_unit"] == b"fJ"
+    rows = list(csv.DictReader(paths[0].read_text().splitlines()))
+    wanted = [{name: str(value) for name, value in row.items()} for row in swept["front"]]
+    assert rows == wanted
+
+
+def test_pictures_show_something(swept, works, small_space, preset, tmp_path):
+    paths = plots.draw(tmp_path / "new", swept, works[2:], small_space, preset)
+    assert [path.name for path in paths] == ["front.png", "heat.png", "roofline.png"]
+    for path in paths:
+        assert imread(path)[..., :3].std() > 0.05
+
+
+def test_a_space_of_one_design_can_be_drawn(works, small_space, preset, tmp_path):
+    from dataclasses import asdict, replace
+
+    one = {name: (axis[-1],) for name, axis in asdict(small_space).items()}
+    space = replace(small_space, **one)
+    found = run.sweep(works[2:], space, preset)
+    assert len(found["front"]) == found["designs"] == 1
+    plots.draw(tmp_path, found, works[2:], space, preset)
+
+
+def test_layers_add_up_to_the_design(swept, works, small_space, preset):
+    for row in swept["front"]:
+        found = refine.layers(works[2:], small_space.design(row["index"]), preset)
+        for name in ("cycles", "compute", "dram_bytes", "energy"):
+            assert sum(getattr(layer, name) for layer in found) == row[name]
+
+
+def test_the_mapper_is_never_slower_than_the_rule(swept, works, small_space, preset):
+    seen, some = [], swept["front"][::9]
+    found = refine.refine(
+        some, works[2:], small_space, preset,
+        progress=lambda *done: seen.append(done),
+    )  # fmt: skip
+    assert [one["index"] for one in found] == [row["index"] for row in some]
+    assert seen[-1] == (len(found), len(found))
+    assert all(one["mapper"]["cycles"] <= one["rule"]["cycles"] for one in found)
+    assert any(one["mapper"]["cycles"] < one["rule"]["cycles"] for one in found)
+
+
+def test_the_table_names_the_winners(swept, capsys):
+    show.print_sweep(swept)
+    text = capsys.readouterr().out
+    assert "256 of 4 layers" in text
+    for name, row in swept["named"].items():
+        line = next(line for line in text.splitlines() if line.startswith(f"{name} "))
+        assert f"{row['dataflow']} {row['rows']}x{row['cols']}" in line
+        assert f"{row['energy'] / 1e9:,.2f}" in line
+    assert swept["named"]["fastest"]["verify"] in text
+    assert "best mapped" not in text
+    rows = swept["named"].values()
+    refined = [
+        {"index": row["index"], "mapper": {"time_us": 1e6 + row["index"]}} for row in rows
+    ]
+    named = {
+        name: row | {"verify": None, "cost": "the cost command"}
+        for name, row in swept["named"].items()
+    }
+    show.print_sweep(swept | {"refined": refined, "named": named})
+    text = capsys.readouterr().out
+    assert "best mapped us" in text
+    assert f"{1e6 + named['knee']['index']:,.1f}" in text
+    assert "next  the cost command" in text
+    assert "None" not in text
