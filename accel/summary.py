@@ -43,7 +43,12 @@ class Cycles:
         self._task = self._bar.add_task(text, total=total)
 
     def done(self, cycles: int) -> None:
+        """So many more."""
         self._bar.advance(self._task, cycles)
+
+    def reached(self, cycles: int) -> None:
+        """So many in all."""
+        self._bar.update(self._task, completed=cycles)
 
 
 def print_report(report: Mapping[str, Any], folder: Path) -> None:

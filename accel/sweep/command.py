@@ -29,13 +29,15 @@ def command(asked: Sweep, words: str) -> int:
     out, state = _place(asked)
     works = works_of(asked.source, asked.batch)
     space = space_of(asked, around(works))
+    from accel.summary import Cycles
     from accel.sweep import files, plots, show
     from accel.sweep.refine import refine
     from accel.sweep.run import sweep
     from train.progress import Display
 
-    shown = Display()
-    with stdout_kept_clean(), named("out", str(out)):
+    shown, bar = Display(), Cycles("designs")
+    with stdout_kept_clean(), named("out", str(out)), bar:
+        bar.begin("sweep", space.size)
         try:
             found = sweep(
                 works,
@@ -45,6 +47,7 @@ def command(asked: Sweep, words: str) -> int:
                 state_path=state,
                 longest_s=asked.longest_s,
                 say=shown.say,
+                progress=lambda done, size: bar.reached(done),
             )
         except KeyboardInterrupt:
             shown.say(f"interrupted: go on with {words} --resume")

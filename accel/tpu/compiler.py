@@ -1,15 +1,15 @@
 """From a network to a program.
 
     for each layer:
-      for n in tiles of N:
-        for chunk in rows of M, as many as half the accumulators hold:
-          for k in tiles of K:
-            [Read_Weights]; MatrixMultiply or Convolve, adding to the sums where k > 0
-          Activate, from the half that this chunk has filled
+      Sync, unless all activations and host reads so far are waited for
+      for part in `loops.parts`: tiles of N, pairs of chunks of M's rows, tiles of K
+        [Read_Weights]; MatrixMultiply or Convolve, adding to the sums where k > 0
+        [Activate]
 
-Where K has one tile it stays live over the chunks; else the weights are read again for
-each chunk. Halves take turns, so that one fills while the other is activated. Before a
-layer a Sync waits for the activations and host reads it depends on; its weights do not.
+Where K has several tiles, a layer reads tiles of K * tiles of N * pairs of chunks; where
+it has one, tiles of N. Weights do not wait for the Sync: they are fetched ahead, as far
+as the FIFO goes. A product that is repeated (groups of a convolution, gates of an LSTM
+cell) has tiles of its own each time.
 """
 
 from __future__ import annotations
@@ -72,8 +72,9 @@ def compile_shapes(
     A list of products stands for layers one after the other whose maps are not known:
     no unified buffer is laid out, the host sends the rows of the first product and gets
     those of the last. A network with other layers than convolutions, dense ones and
-    pooling is taken as its products, too. At a `speed` of 2 or 4 activations have 16
-    bits. With several `batches` one runs after the other, and the next input arrives
+    pooling is taken as its products, too. Registers do not say which channels a group of
+    a convolution reads: that changes no duration. At a `speed` of 2 or 4 activations have
+    16 bits. With several `batches` one runs after the other, and the next input arrives
     during the last layer with weights.
     """
     _require_images(images)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int64
 
+from accel.tpu.loops import pairs
 from accel.tpu.machine import TpuMachine
 from accel.tpu.work import Barrier, Pooling, Product, Read, Step, Write
 from configs.errors import InputError
@@ -30,6 +31,8 @@ _NEVER = -(1 << 61)
 _LARGEST = 1 << 60
 
 _HOST, _READ, _FETCH, _SHIFT, _LIVE, _MATRIX, _ACT, _READY, _HALF, _OTHER = range(10)
+# Of the accumulators, next one first.
+_HALVES = (_HALF, _OTHER)
 # Slots of the FIFO, next one first, end the vector.
 _SLOT = 10
 
@@ -54,8 +57,10 @@ def tile_period(rows: int, machine: TpuMachine, speed: int = 1) -> int:
 
     period = max(fetch, side, rows * speed), for a FIFO of two tiles or more; with one,
     which is fetched again only after it was shifted out, max(fetch + side, rows * speed).
-    It holds exactly inside a sum over K. From sum to sum it holds while the accumulators
-    are read out in time: k * period >= rows * speed + 2 * side - 2 is enough.
+    `rows` are all that the tile multiplies: of a chunk, or of the two of a pair. It holds
+    exactly inside a sum over K. From sum to sum it holds for single chunks while the
+    accumulators are read out in time: k * period >= rows * speed + 2 * side - 2 is
+    enough. A pair fills both halves, so the next one may wait for the first half.
     """
     fetch = machine.fetch_cycles + (machine.side if machine.fifo_tiles == 1 else 0)
     return max(fetch, machine.side, rows * speed)
@@ -84,42 +89,70 @@ def _after(x: Times, step: Step, machine: TpuMachine) -> Times:
 
 def _columns(step: Product, k_tiles: int, machine: TpuMachine) -> Times:
     """One tile of output columns: all chunks of rows, each a sum over K."""
-    whole, rest = divmod(step.rows, machine.half_rows)
     body = _identity(machine)
     fresh = True
-    for rows, count in ((machine.half_rows, whole), (rest, min(rest, 1))):
-        if k_tiles == 1 and fresh and count:
+    for lengths, count in pairs(step.rows, k_tiles, machine):
+        cycles = [(rows, rows * step.speed) for rows in lengths]
+        if k_tiles == 1 and fresh:
             # The only tile comes with the first chunk and stays for the others.
-            body = _sum(body, rows, 1, step.speed, machine, fetch=True)
+            body = _sums(body, cycles, 1, machine, fetch=True)
             count, fresh = count - 1, False
-        fetch = k_tiles > 1
-        chunk = _sum(_identity(machine), rows, k_tiles, step.speed, machine, fetch=fetch)
-        body = _repeat(chunk, count, body)
+        again = _sums(_identity(machine), cycles, k_tiles, machine, fetch=k_tiles > 1)
+        body = _repeat(again, count, body)
     return body
 
 
-def _sum(
-    x: Times, rows: int, k_tiles: int, speed: int, machine: TpuMachine, *, fetch: bool
+def _sums(
+    x: Times,
+    chunks: Sequence[tuple[int, int]],
+    k_tiles: int,
+    machine: TpuMachine,
+    *,
+    fetch: bool,
 ) -> Times:
-    """The products of one chunk of rows over K, then its activation."""
-    cycles = rows * speed
-    x = _multiply(x, cycles, machine, fetch=fetch, first=True)
-    again = _multiply(_identity(machine), cycles, machine, fetch=fetch, first=False)
-    x = _repeat(again, k_tiles - 1, x).copy()
-    ready = np.maximum(x[_ACT], x[_MATRIX] + _drain(machine))
-    x[_ACT] = ready + rows
-    x[_HALF], x[_OTHER] = x[_OTHER].copy(), x[_ACT]
+    """A sum over K for each of the chunks that share the tiles: (rows, cycles) of one, or
+    of two in the two halves. The first is activated while the second is finished.
+    """
+    if k_tiles > 1:
+        again = _tile(_identity(machine), chunks, machine, fetch=fetch, starts=False)
+        x = _tile(x, chunks, machine, fetch=fetch, starts=True)
+        x = _repeat(again, k_tiles - 2, x)
+    for number, (rows, cycles) in enumerate(chunks):
+        half = _HALVES[number] if k_tiles == 1 else None
+        x = _multiply(x, cycles, machine, fetch=fetch and number == 0, half=half)
+        x[_ACT] = np.maximum(x[_ACT], x[_MATRIX] + _drain(machine)) + rows
+        x[_HALVES[number]] = x[_ACT]
+    if len(chunks) == 1:
+        x[[_HALF, _OTHER]] = x[[_OTHER, _HALF]]
+    return x
+
+
+def _tile(
+    x: Times,
+    chunks: Sequence[tuple[int, int]],
+    machine: TpuMachine,
+    *,
+    fetch: bool,
+    starts: bool,
+) -> Times:
+    """All chunks by one tile, which the first takes; not the last tile of their sums."""
+    for number, (_, cycles) in enumerate(chunks):
+        half = _HALVES[number] if starts else None
+        x = _multiply(x, cycles, machine, fetch=fetch and number == 0, half=half)
     return x
 
 
 def _multiply(
-    x: Times, cycles: int, machine: TpuMachine, *, fetch: bool, first: bool
+    x: Times, cycles: int, machine: TpuMachine, *, fetch: bool, half: int | None = None
 ) -> Times:
-    """One product; before it, if it takes a new tile, its fetch and its shift."""
+    """One product; before it, if it takes a new tile, its fetch and its shift.
+
+    The first of a sum waits for its `half` of the accumulators.
+    """
     x = x.copy()
     waits = [x[_MATRIX], x[_READY]]
-    if first:
-        waits.append(x[_HALF])
+    if half is not None:
+        waits.append(x[half])
     if fetch:
         x[_FETCH] = np.maximum(x[_FETCH], x[_SLOT]) + machine.fetch_cycles
         begin = np.maximum(x[_FETCH], np.maximum(x[_SHIFT], x[_LIVE]))

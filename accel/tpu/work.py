@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from accel.tpu import table as kinds
+from accel.tpu.loops import parts
 from accel.tpu.machine import TpuMachine
 from accel.tpu.table import Row
 
@@ -44,8 +45,8 @@ class Pooling:
 class Product:
     """The matrix products of a layer, and their activation.
 
-    For each tile of output columns, for each chunk of at most half the accumulators'
-    rows: a sum over tiles of K, then Activate.
+    Loops as in `accel.tpu.loops`: chunks of rows in pairs, each a sum over tiles of K,
+    then Activate.
     """
 
     name: str
@@ -87,36 +88,24 @@ def rows(steps: Sequence[Step], machine: TpuMachine) -> Iterator[Row]:
                 yield from _product(step, machine)
 
 
-def chunks(count: int, machine: TpuMachine) -> list[int]:
-    """Rows of a product, cut so that each piece fits into half the accumulators."""
-    half = machine.half_rows
-    return [min(half, count - begin) for begin in range(0, count, half)]
-
-
 def _product(step: Product, machine: TpuMachine) -> Iterator[Row]:
     fetch = Row(kind=kinds.READ_WEIGHTS, duration=machine.fetch_cycles)
-    side, tile, half = machine.side, 0, 0
-    for k_tiles, n_tiles in step.groups:
-        for _ in range(n_tiles):
-            for index, length in enumerate(chunks(step.rows, machine)):
-                for k in range(k_tiles):
-                    new = k_tiles > 1 or index == 0
-                    if new:
-                        yield fetch
-                    yield Row(
-                        kind=kinds.MATMUL,
-                        duration=length * step.speed,
-                        rows=length,
-                        new_tile=int(new),
-                        accumulate=int(k > 0),
-                        half=half,
-                        shift=side,
-                        drain=2 * side - 2,
-                        used=_share(step, tile + k),
-                    )
-                yield Row(kind=kinds.ACTIVATE, duration=length, half=half)
-                half ^= 1
-            tile += k_tiles
+    for part in parts(step.rows, step.groups, machine):
+        if part.new_tile:
+            yield fetch
+        yield Row(
+            kind=kinds.MATMUL,
+            duration=part.rows * step.speed,
+            rows=part.rows,
+            new_tile=int(part.new_tile),
+            accumulate=int(part.k > 0),
+            half=part.half,
+            shift=machine.side,
+            drain=2 * machine.side - 2,
+            used=_share(step, part.tile),
+        )
+        if part.last:
+            yield Row(kind=kinds.ACTIVATE, duration=part.rows, half=part.half)
 
 
 def _share(step: Product, tile: int) -> int:

@@ -1,4 +1,4 @@
-"""One layer after the other, written as instructions; see `compiler` for the loops."""
+"""One layer after the other, written as instructions; see `loops` for their order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from accel.gemm import Gemm
 from accel.tpu.isa import WIDTHS, Instruction, Opcode, PaddingKind, PoolingKind, Register
+from accel.tpu.loops import parts
 from accel.tpu.machine import TpuMachine
 from accel.tpu.program import Tensor
 from configs.errors import InputError
@@ -116,29 +117,27 @@ class Writer:
 
     def _product(self, work: Work, convolve: bool) -> None:
         """All tiles of a layer's matrix product; repeats one after the other."""
-        gemm, half = work.gemm, self.machine.half_rows
-        k_tiles, n_tiles = tile_grid(gemm, self.machine.side)
-        chunks = range(0, gemm.M, half)
+        gemm, machine = work.gemm, self.machine
+        k_tiles, n_tiles = tile_grid(gemm, machine.side)
         self.set(output_channels=gemm.N, parameters=work.parameters)
         self.set(signed=work.source.signed)
         self.sync()
-        for n in range(n_tiles * gemm.repeats):
-            for number, first in enumerate(chunks, n * len(chunks)):
-                rows, acc = min(half, gemm.M - first), number % 2 * half
-                self.set(first_row=first)
-                for k in range(k_tiles):
-                    new = k_tiles > 1 or first == 0
-                    if new:
-                        tile = work.tile + n * k_tiles + k
-                        self.put(Opcode.Read_Weights, ub_address=tile, length=1)
-                    self.put(
-                        Opcode.Convolve if convolve else Opcode.MatrixMultiply,
-                        ub_address=work.source.row, acc_address=acc, length=rows, tile=k,
-                        speed=self.speed, new_tile=new, accumulate=k > 0,
-                    )  # fmt: skip
+        for part in parts(gemm.M, [(k_tiles, n_tiles * gemm.repeats)], machine):
+            self.set(first_row=part.first_row)
+            if part.new_tile:
+                tile = work.tile + part.tile
+                self.put(Opcode.Read_Weights, ub_address=tile, length=1)
+            acc = part.half * machine.half_rows
+            self.put(
+                Opcode.Convolve if convolve else Opcode.MatrixMultiply,
+                ub_address=work.source.row, acc_address=acc, length=part.rows,
+                tile=part.k, speed=self.speed, new_tile=part.new_tile,
+                accumulate=part.k > 0,
+            )  # fmt: skip
+            if part.last:
                 self.put(
                     Opcode.Activate, ub_address=work.output.row, acc_address=acc,
-                    length=rows, tile=n % n_tiles,
+                    length=part.rows, tile=part.n % n_tiles,
                 )  # fmt: skip
 
 

@@ -27,21 +27,36 @@ def dense(inputs: int, *features: int) -> Network:
 
 
 def test_the_loops_of_a_layer():
-    """Tiles of N, chunks of rows, tiles of K; halves take turns; weights come again."""
+    """Tiles of N, pairs of chunks, tiles of K; a tile is read once for both chunks."""
     program = compile_network(filled(dense(6, 5)), 7, SMALL)
     products = listed(program, Opcode.MatrixMultiply)
     # 2 tiles of N x 2 chunks of 4 rows x 2 tiles of K.
-    assert [one.length for one in products] == [4, 4, 3, 3] * 2
-    assert [one.tile for one in products] == [0, 1] * 4
-    assert [one.accumulate for one in products] == [False, True] * 4
-    assert [one.acc_address for one in products] == [0, 0, 4, 4] * 2
-    assert all(one.new_tile for one in products)
+    assert [one.length for one in products] == [4, 3, 4, 3] * 2
+    assert [one.tile for one in products] == [0, 0, 1, 1] * 2
+    assert [one.accumulate for one in products] == [False, False, True, True] * 2
+    assert [one.acc_address for one in products] == [0, 4, 0, 4] * 2
+    assert [one.new_tile for one in products] == [True, False] * 4
     reads = [one.ub_address for one in listed(program, Opcode.Read_Weights)]
-    assert reads == [0, 1, 0, 1, 2, 3, 2, 3]
+    assert reads == [0, 1, 2, 3]
     activates = listed(program, Opcode.Activate)
     assert [one.acc_address for one in activates] == [0, 4, 0, 4]
     assert [one.tile for one in activates] == [0, 0, 1, 1]
     assert [one.length for one in activates] == [4, 3, 4, 3]
+    order = listed(program, Opcode.MatrixMultiply, Opcode.Activate, Opcode.Read_Weights)
+    # The first chunk is activated before the last product of the second.
+    assert "".join(one.opcode.name[0] for one in order) == "RMMRMAMA" * 2
+
+
+@pytest.mark.parametrize("rows", [3, 4, 5, 8, 9, 12, 13, 17, 20])
+@pytest.mark.parametrize("inputs", [4, 8, 18])
+def test_reads_of_weights(rows, inputs):
+    """Tiles of K * tiles of N * pairs of chunks; of one tile of K, tiles of N alone."""
+    program = compile_shapes(dense(inputs, 9), rows, SMALL)
+    k_tiles, n_tiles, chunks = -(-inputs // 4), 3, -(-rows // 4)
+    times = 1 if k_tiles == 1 else -(-chunks // 2)
+    reads = listed(program, Opcode.Read_Weights)
+    assert len(reads) == k_tiles * n_tiles * times
+    assert len(reads) == sum(one.new_tile for one in listed(program, *MATMULS))
 
 
 def test_one_tile_of_k_stays_live():

@@ -176,11 +176,25 @@ def test_tiles_out_of_order_are_noticed(program):
 
 @pytest.mark.parametrize("flag", ["accumulate", "new_tile"])
 def test_a_wrong_flag_is_noticed(program, flag):
-    """Sums started anew, or added to what stood there; the tile before used again."""
-    second = numbers(program, *MATMULS)[1]
-    value = getattr(program.instructions[second], flag)
+    """Sums started anew, or the tile before used again, in the first chunk's second
+    product; between the first two stands the first of the other chunk."""
+    third = numbers(program, *MATMULS)[2]
+    value = getattr(program.instructions[third], flag)
     assert value
-    assert wrong(changed(program, second, **{flag: False}))
+    assert wrong(changed(program, third, **{flag: False}))
+
+
+def test_the_second_chunk_of_a_pair_uses_the_tile_again(program):
+    """Taking a tile of its own it would have to wait for one that nobody has read; with
+    one more read it has the wrong one."""
+    second = numbers(program, *MATMULS)[1]
+    own = changed(program, second, new_tile=True)
+    with pytest.raises(InputError, match="would wait for weights for ever"):
+        execute(own, PIXELS, ROWS)
+    listing = list(own.instructions)
+    listing.insert(second, Instruction(opcode=Opcode.Read_Weights, ub_address=1, length=1))
+    layer = (*own.layer[:second], 0, *own.layer[second:])
+    assert wrong(replace(own, instructions=tuple(listing), layer=layer))
 
 
 def test_sums_added_to_old_ones_are_noticed(program):
@@ -211,7 +225,7 @@ def test_both_halves_may_hold_sums(program):
     [
         (Opcode.MatrixMultiply, {"tile": 1}),
         (Opcode.MatrixMultiply, {"acc_address": 4}),
-        (Opcode.MatrixMultiply, {"length": 3}),
+        (Opcode.MatrixMultiply, {"length": 2}),
         (Opcode.Activate, {"tile": 1}),
         (Opcode.Activate, {"length": 2}),
         (Opcode.Read_Host_Memory, {"length": 60}),
@@ -292,7 +306,7 @@ def test_registers_that_lead_astray_are_refused(mapped, register, value, words):
     [
         (Opcode.MatrixMultiply, {"length": 0}, "be in 1..4 rows"),
         (Opcode.MatrixMultiply, {"length": 5}, "be in 1..4 rows"),
-        (Opcode.MatrixMultiply, {"acc_address": 1}, "in its half of 4 accumulators"),
+        (Opcode.MatrixMultiply, {"acc_address": 2}, "in its half of 4 accumulators"),
         (Opcode.MatrixMultiply, {"acc_address": 8}, "in its half of 4 accumulators"),
         (Opcode.MatrixMultiply, {"tile": 3}, "begin below K = 11"),
         (Opcode.MatrixMultiply, {"ub_address": 1 << 20}, "leave room for"),
@@ -367,5 +381,6 @@ def test_the_table_has_a_row_for_every_instruction(program):
     idle = numbers(program, Opcode.Set_Configuration, Opcode.Nop, Opcode.Halt)
     assert np.flatnonzero(columns.kind == kinds.IDLE).tolist() == idle
     products = numbers(program, *MATMULS)
-    # Tiles of 11 x 7 weights: 4, 4, 3 rows by 4 then by 3 columns, for two chunks each.
-    assert columns.used[products[:12]].tolist() == [16, 16, 12] * 2 + [12, 12, 9] * 2
+    # Tiles of 11 x 7 weights: 4, 4, 3 rows by 4 then by 3 columns, each for two chunks.
+    used = [16, 16, 16, 16, 12, 12, 12, 12, 12, 12, 9, 9]
+    assert columns.used[products[:12]].tolist() == used

@@ -87,6 +87,19 @@ def test_any_network_and_bare_products():
     assert bare["layers"][0]["k_tiles"] == 2
 
 
+def test_fetched_tiles():
+    """A tile is fetched once for two chunks of 2048 rows; for all if K has one tile."""
+    rows = {1: 1, 2048: 1, 2049: 1, 4096: 1, 4097: 2, 10000: 3}
+    for positions, pairs in rows.items():
+        found = explain.explain(
+            [Gemm("a", 1, positions, 600, 300), Gemm("b", 1, positions, 256, 300)],
+            1, TpuMachine(), batches=1,
+        )  # fmt: skip
+        several, one = found["layers"]
+        assert (several["tiles"], several["fetched_tiles"]) == (6, 6 * pairs)
+        assert (one["tiles"], one["fetched_tiles"]) == (2, 2)
+
+
 def test_a_disagreement_is_said(monkeypatch):
     """A closed form that is off by one is reported, not hidden."""
     honest = maxplus.predict

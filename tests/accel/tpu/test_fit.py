@@ -39,7 +39,7 @@ def test_within_the_papers_bar(predicted, name):
 def test_misfits_are_as_large_as_the_readme_says(predicted):
     """LSTM1 and CNN1 do not fit, and nothing hides it."""
     assert 25 < predicted["LSTM1"].tops_error < 35
-    assert 100 < predicted["CNN1"].tops_error < 140
+    assert 130 < predicted["CNN1"].tops_error < 150
     assert abs(predicted["CNN0"].tops_error) < 5
     assert predicted["CNN0"].points("active") > 10
 
@@ -93,6 +93,12 @@ def test_memory_times_four(machine):
 def test_clock_times_four_helps_no_mlp(machine):
     found = fit.what_if(machine, replace(machine, clock_hz=4 * machine.clock_hz))
     assert all(found.speedups[name] < 1.01 for name in ("MLP0", "MLP1", "LSTM0", "LSTM1"))
+
+
+def test_clock_times_four_about_doubles_cnns(machine):
+    """A tile is read once for up to 4096 rows; what a fetch then hides is not enough."""
+    found = fit.what_if(machine, replace(machine, clock_hz=4 * machine.clock_hz))
+    assert round(found.speedups["CNN0"]) == round(found.speedups["CNN1"]) == 2
 
 
 def test_ridge():

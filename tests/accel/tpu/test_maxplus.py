@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tpu_machine import Machine
 
 from accel.tpu import clock, maxplus, work
 from accel.tpu.counts import count
@@ -43,6 +44,29 @@ _STEPS = st.one_of(
 )
 
 
+@pytest.mark.parametrize("rows", [8, 9, 16, 17, 24, 31, 32, 34, 40])
+@pytest.mark.parametrize("k_tiles", [1, 2, 5])
+@pytest.mark.parametrize("fifo", [1, 2, 3, 4])
+def test_chunks_and_tiles(rows, k_tiles, fifo):
+    """One to five chunks of 8 rows; tiles of 3 columns; weights slow and fast."""
+    for bandwidth in (2, 16, 60):
+        machine = tiny(fifo_tiles=fifo, weight_bandwidth=bandwidth)
+        groups = ((k_tiles, 3), (2, 1))
+        layer = work.Product(name="p", rows=rows, groups=groups, weights=16)
+        assert maxplus.predict([layer], machine) == scanned([layer], machine).cycles
+
+
+@pytest.mark.parametrize("rows", [2, 3, 4, 5, 6, 7, 8, 9, 10])
+@pytest.mark.parametrize("k_tiles", [1, 2, 5])
+def test_equals_the_machine_stepped_by_cycles(rows, k_tiles):
+    """One to five chunks of 2 rows, through units that know no formula."""
+    for fifo in (1, 2, 4):
+        machine = tiny(accumulator_rows=4, fifo_tiles=fifo, side=2)
+        layer = work.Product(name="p", rows=rows, groups=((k_tiles, 2),), weights=16)
+        judge = Machine(list(work.rows([layer], machine)), fifo)
+        assert maxplus.predict([layer], machine) == judge.run()
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(_STEPS, min_size=1, max_size=9),
@@ -70,9 +94,12 @@ def test_a_long_layer_takes_logarithms():
 
 @pytest.mark.parametrize("fifo", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("bandwidth", [5, 16, 400])
-@pytest.mark.parametrize(("rows", "speed"), [(1, 1), (3, 1), (8, 1), (8, 4), (3, 2)])
+@pytest.mark.parametrize(
+    ("rows", "speed"), [(1, 1), (3, 1), (8, 1), (8, 4), (3, 2), (9, 1), (16, 1), (13, 2)]
+)
 def test_steady_period(fifo, bandwidth, rows, speed):
-    """100 more tiles of a long sum take 100 periods, not one cycle more or less."""
+    """100 more tiles of a long sum take 100 periods, not one cycle more or less, for one
+    chunk of up to 8 rows or for the two of a pair."""
     machine = tiny(fifo_tiles=fifo, weight_bandwidth=bandwidth)
 
     def cycles(k):
@@ -107,7 +134,8 @@ def test_a_total_that_might_not_be_exact_is_refused():
 def test_a_wrong_constant_is_noticed(monkeypatch, fault):
     """The closed form of a machine that is off by one is not the clock's total."""
     machine = tiny()
-    layer = work.Product(name="p", rows=19, groups=((3, 2),), weights=1)
+    # With one row more in each half 17 rows need a chunk less.
+    layer = work.Product(name="p", rows=17, groups=((3, 2),), weights=1)
     found = scanned([layer], machine).cycles
     assert maxplus.predict([layer], machine) == found
 

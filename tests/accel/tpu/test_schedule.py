@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accel.gemm import Gemm
+from accel.gemm import Gemm, gemms
 from accel.tpu import clock, maxplus, work
 from accel.tpu.compiler import compile_network, compile_shapes
 from accel.tpu.counts import count
@@ -67,6 +67,36 @@ def test_products_alone():
     gemms = [Gemm("a", 3, 7, 9, 6), Gemm("b", 3, 1, 6, 30)]
     program = compile_shapes(gemms, 3, machine, speed=2, batches=2)
     _check(program, steps(gemms, 3, machine, speed=2, batches=2), machine)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Conv(features=6, kernel=(3, 2), groups=3),
+        Conv(features=10, kernel=(1, 1), groups=2, padding="zero"),
+    ],
+)
+def test_groups_of_a_convolution(layer):
+    """Each group is a product with tiles of its own; several chunks of rows."""
+    network = Network(input_shape=(7, 6, 6), layers=(layer, Conv(features=5)))
+    machine = TpuMachine(**_SMALL)
+    program = compile_shapes(network, 2, machine)
+    _check(program, steps(network, 2, machine), machine)
+    assert program.tiles_used.prod(axis=1).sum() == network.weights
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "speed"),
+    [("tpu_lstm1", 96, 2), ("mobilenet_v1", 1, 1), ("alexnet", 4, 1), ("tpu_cnn0", 8, 1)],
+)
+def test_repeated_products_of_known_networks(name, images, speed):
+    """Gates of LSTM cells, groups of convolutions, and many chunks in pairs."""
+    machine, network = TpuMachine(), load_network(name)
+    program = compile_shapes(network, images, machine, speed=speed)
+    _check(program, steps(network, images, machine, speed=speed), machine)
+    assert program.tiles_used.prod(axis=1).sum() == sum(
+        gemm.K * gemm.N * gemm.repeats for gemm in gemms(network)
+    )
 
 
 def test_lstm_cells_are_their_products():
