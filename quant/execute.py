@@ -21,6 +21,8 @@ from configs.network import Conv, GlobalPool, Pool
 from quant.network import IntLayer, IntNetwork, Weighted
 from train.products import shifted
 
+# Known when the code is made, or data when it runs.
+Number = int | Int32[Array, ""]
 # (x_MK, w_KN, layer) -> int32 (M, N), and a pytree of counters.
 Matmul = Callable[[jax.Array, jax.Array, IntLayer], tuple[jax.Array, Any]]
 
@@ -86,22 +88,23 @@ def activate(sums_MN: Int32[Array, "m n"], w: Weighted) -> Integer[Array, "m n"]
 
 def requantise(
     acc: Int32[Array, "..."],
-    multiplier: Integer[np.ndarray, "..."],
-    shift: int,
-    low: int,
-    high: int,
+    multiplier: Integer[np.ndarray, "..."] | Int32[Array, "..."],
+    shift: Number,
+    low: Number,
+    high: Number,
 ) -> Int32[Array, "..."]:
     """clip(RNE(acc * multiplier / 2^shift), low, high) in int32 alone.
 
     What is cut off first saturates anyway: |acc| * multiplier > 2^(shift + 9) gives an
-    output beyond 511.
+    output beyond 511. The numbers are those of a layer, known when the code is made, or
+    data of a program that is run.
     """
     limit = jnp.asarray((1 << (shift + 9)) // multiplier, jnp.int32)
     product = jnp.clip(acc, -limit, limit) * jnp.asarray(multiplier, jnp.int32)
     return jnp.clip(divide_rne(product, 1 << shift), low, high)
 
 
-def divide_rne(numerator: Int32[Array, "..."], denominator: int) -> Int32[Array, "..."]:
+def divide_rne(numerator: Int32[Array, "..."], denominator: Number) -> Int32[Array, "..."]:
     """Quotient rounded to the nearest integer, halves to the even one."""
     quotient = numerator // denominator
     remainder = numerator - quotient * denominator

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from accel.tpu.isa import PaddingKind, PoolingKind, Register
-from accel.tpu.requantise import divide_rne, requantise
+from quant.execute import divide_rne, requantise
 
 # Sums of this many columns of bytes by int8 are exact in float32: 255 * 128 * 512 < 2^24.
 _FLOAT_SIDE = 512

@@ -1,4 +1,4 @@
-"""Rounding with every number as data equals the normative rounding."""
+"""quant.execute rounds like the normative text when every number is data, not code."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from accel.tpu.requantise import divide_rne, requantise
 from quant import normative
+from quant.execute import divide_rne, requantise
 from quant.network import SHIFTS
 
 _requantise = jax.jit(requantise)
