@@ -20,10 +20,12 @@ def figures() -> dict[str, Any]:
     large = replace(machine, side=512)
     memory = replace(machine, weight_bandwidth=4 * machine.weight_bandwidth)
     fast = replace(machine, clock_hz=4 * machine.clock_hz)
+    apps = {app.name: _app(app, machine) for app in paper.APPS}
     return {
         "bandwidth": fit.effective_bandwidth().to_dict(),
         "batches": fit.BATCHES,
-        "apps": {app.name: _app(app, machine) for app in paper.APPS},
+        "apps": apps,
+        "mean_tops": _means(apps),
         "google_model_mean_error": paper.MODEL_MEAN_ERROR.to_dict(),
         "what_if": {
             "memory_x4": _what_if(fit.what_if(machine, memory)),
@@ -56,6 +58,22 @@ def _app(app: paper.App, machine: TpuMachine) -> dict[str, Any]:
         },
         "google_model_error": app.model_error.to_dict(),
     }
+
+
+def _means(apps: dict[str, Any]) -> dict[str, Any]:
+    """TOPS over the applications: all alike, as in table 3, and as often as deployed."""
+    deployed = {app.name: app.deployed.value for app in paper.APPS}
+    alike = dict.fromkeys(deployed, 1)
+    found = {}
+    for name, shares in (("arithmetic", alike), ("deployed", deployed)):
+        found[name] = {
+            who: sum(
+                share * apps[app]["declared"]["tops"][who] for app, share in shares.items()
+            )
+            / sum(shares.values())
+            for who in ("published", "ours")
+        }
+    return found
 
 
 def _predicted(one: Predicted) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from accel.tpu import paper
 from accel.tpu.fit import Predicted
-from quant.summary import console, plain
+from quant.summary import console, plain, right
 
 _SHARES = {
     "active": "array active",
@@ -72,10 +72,7 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 def _share_table(found: Mapping[str, Any]) -> Table:
     published = found.get("published", {})
-    made = Table(title="where the cycles go", title_justify="left")
-    made.add_column("cycles")
-    for name in ("ours", "published") if published else ("ours",):
-        made.add_column(name, justify="right")
+    made = right("cycles", "ours", *(["published"] if published else []))
     for name, label in _SHARES.items():
         row = [label, f"{100 * found['shares'][name]:.1f} %"]
         if published:
@@ -86,10 +83,7 @@ def _share_table(found: Mapping[str, Any]) -> Table:
 
 
 def _layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
-    made = Table(title="layers", title_justify="left")
-    made.add_column("layer")
-    for name in ("rows", "tiles", "fill", "fetched", "bound by", "cycles", "share"):
-        made.add_column(name, justify="right")
+    made = right("layer", "rows", "tiles", "fill", "fetched", "bound by", "cycles", "share")
     for layer in layers:
         made.add_row(
             layer["name"],

@@ -90,6 +90,9 @@ def print_figures(found: Mapping[str, Any]) -> None:
 
 def _examples(found: Mapping[str, Any]) -> Table:
     table, squares = plain(), found["matrix_600"]
+    for name, label in (("arithmetic", "mean"), ("deployed", "datacentre mix")):
+        tops = found["mean_tops"][name]
+        table.add_row(label, f"{tops['ours']:.1f} TOPS (published {tops['published']:.1f})")
     for side, published in squares["published_us"].items():
         fitted, peak = squares["fitted"][side], squares["peak"][side]
         table.add_row(

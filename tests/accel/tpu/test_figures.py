@@ -27,6 +27,13 @@ def test_every_application_by_declared_tiles_and_by_shapes(found):
         assert app["declared_inputs"]["fill"]["status"] == "derived"
 
 
+def test_means(found):
+    """The published one is the last column of table 3; CNNs weigh little where deployed."""
+    means = found["mean_tops"]
+    assert round(means["arithmetic"]["published"], 1) == 21.4
+    assert means["deployed"]["ours"] < means["arithmetic"]["ours"]
+
+
 def test_what_ifs(found):
     """Memory x 4 about x 3 on the mean; clock x 4 for CNNs alone; 512 x 512 slower."""
     what = found["what_if"]
