@@ -4,6 +4,8 @@
     make figures ARGS="mnist_mlp"         those of one config
     make figures ARGS="mnist_cnn_int8"    those of its integer networks
     make figures ARGS="mnist_cnn_accel"   those of the arrays that execute them
+    make figures ARGS="mnist_cnn_tpu"     all test images on the first TPU
+    make figures ARGS="tpu_paper"         the TPU paper's figures beside the model's
 
 Writes figures/<name>.json: for every run the command, seed, wall time from the start of
 the process to its end, and what it measured, with the machine it ran on.
@@ -75,6 +77,9 @@ EXECUTED = {
     ]),
     "mnist_mlp_accel": ("mnist_mlp", [["--batch", "100"], ["--batch", "1"]]),
 }  # fmt: skip
+# Name -> config whose quantised network the TPU executes, and its batch.
+ON_THE_TPU = {"mnist_cnn_tpu": ("mnist_cnn", "100"), "mnist_mlp_tpu": ("mnist_mlp", "200")}
+PAPER = "tpu_paper"
 _KEPT = (
     "test_accuracy", "test_mse", "epochs", "wall_s", "images_per_s", "parameters",
     "parameters_sha256", "macs", "seed", "dataset", "versions",
@@ -189,6 +194,32 @@ def measure_executed(name: str, scratch: Path) -> list[dict]:
     return runs
 
 
+_KEPT_TPU = (
+    "machine", "images", "batch", "verified", "compared", "layers_compared", "mismatches",
+    "cycles", "cycles_closed_form", "counts", "tops", "images_per_s", "accuracy", "latency",
+    "wall_s", "versions",
+)  # fmt: skip
+
+
+def measure_tpu(name: str, scratch: Path) -> list[dict]:
+    """Trains and quantises a network and executes all test images on the TPU."""
+    config, batch = ON_THE_TPU[name]
+    run = str(scratch / "run")
+    trained(config, 0, run)
+    run_json(["python", "-m", "quant", "--run", run], "--overwrite")
+    command = ["python", "-m", "accel", "tpu", "--images", "all", "--batch", batch]
+    found, wall_s = run_json(command, "--run", run)
+    kept = {key: found[key] for key in _KEPT_TPU}
+    shown = " ".join([*command, "--run", f"runs/{config}"])
+    return [{"command": shown, "seed": 0, "process_s": wall_s, **kept}]
+
+
+def measure_paper(name: str, scratch: Path) -> list[dict]:
+    """The model beside the TPU paper; nothing is drawn at random."""
+    found, wall_s = run_json(["python", "-m", "accel", "tpu"])
+    return [{"command": "python -m accel tpu", "seed": None, "process_s": wall_s, **found}]
+
+
 def measure_trained(name: str, scratch: Path) -> list[dict]:
     return [measure(name, arguments, scratch) for arguments in RUNS[name]]
 
@@ -200,6 +231,8 @@ def main() -> None:
         **dict.fromkeys(QUANTISED, measure_quantised),
         **dict.fromkeys(SWEPT, measure_sweep),
         **dict.fromkeys(EXECUTED, measure_executed),
+        **dict.fromkeys(ON_THE_TPU, measure_tpu),
+        PAPER: measure_paper,
     }
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(known)}")
     names = parser.parse_args().names or list(known)
