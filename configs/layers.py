@@ -33,6 +33,14 @@ def _require_image(kind: str, shape: Shape) -> None:
         )
 
 
+def _require_vector(kind: str, shape: Shape) -> None:
+    if len(shape) != 1:
+        raise InputError(
+            f"{kind} takes a vector, got `shape` (={shape}); put Flatten or GlobalPool "
+            f"before it."
+        )
+
+
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Rows added before and after so that the output has ceil(size / stride) rows.
 
@@ -130,11 +138,7 @@ class Dense:
         require_positive(self, "features")
 
     def output_shape(self, shape: Shape) -> Shape:
-        if len(shape) != 1:
-            raise InputError(
-                f"Dense takes a vector, got `shape` (={shape}); put Flatten or "
-                f"GlobalPool before it."
-            )
+        _require_vector("Dense", shape)
         return (self.features,)
 
     def weights(self, shape: Shape) -> int:
@@ -245,11 +249,7 @@ class LstmCell:
         require_positive(self, "features")
 
     def output_shape(self, shape: Shape) -> Shape:
-        if len(shape) != 1:
-            raise InputError(
-                f"LstmCell takes a vector, got `shape` (={shape}); put Flatten or "
-                f"GlobalPool before it."
-            )
+        _require_vector("LstmCell", shape)
         return (self.features,)
 
     def weights(self, shape: Shape) -> int:
