@@ -14,6 +14,12 @@ from accel.machine import Dataflow
 from configs.checks import require
 from configs.errors import InputError
 
+# A million, more than anybody runs at a time; blocks of more images are too many to list.
+_MOST_IMAGES = 1 << 20
+# A terabyte, a terahertz and a petabyte a second, beyond any chip.
+_MOST_BYTES = 1 << 40
+_MOST_MHZ, _MOST_MB_PER_S = 10**6, 10**9
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -58,9 +64,9 @@ class Changes:
     cols: int | None = None
     dataflow: Dataflow | None = None
     # Buffers, KiB.
-    activation_kib: int | None = None
-    weight_kib: int | None = None
-    sum_kib: int | None = None
+    activation_kib: float | None = None
+    weight_kib: float | None = None
+    sum_kib: float | None = None
     # DRAM, MB/s; clock, MHz.
     dram_mb_per_s: int | None = None
     clock_mhz: int | None = None
@@ -72,11 +78,12 @@ class Cost:
     layer by layer: which loop order and blocks a mapper chose, and why. Computes; steps
     nothing."""
 
-    # Name of a machine, or a .toml file that describes one.
+    # tpu_v1, gemmini_16x16, small_16x16, or a .toml file that describes a machine.
     machine: str = "small_16x16"
     # Images at a time.
     batch: int = 1
-    # Energy table: a known name, or a .toml file [the machine's own].
+    # horowitz_45nm, tpuv4i_7nm, eyeriss_65nm_relative, zigzag_tpu_like, or a .toml file of
+    # energies [the machine's own].
     energy: str | None = None
     # Energy of DRAM, pJ a bit [the table's own].
     dram_pj_per_bit: float | None = None
@@ -94,8 +101,9 @@ class Cost:
     changes: Annotated[Changes, tyro.conf.arg(name="")] = field(default_factory=Changes)
 
     def __post_init__(self) -> None:
-        require(self, self.batch >= 1, "batch", "must be 1 or more.")
+        _require_batch(self)
         _require_price(self)
+        _require_place(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +120,13 @@ class Sweep:
     cols: tuple[int, ...] | None = None
     dram_mb_per_s: tuple[int, ...] | None = None
     clock_mhz: tuple[int, ...] | None = None
-    activation_kib: tuple[int, ...] | None = None
-    weight_kib: tuple[int, ...] | None = None
-    sum_kib: tuple[int, ...] | None = None
+    activation_kib: tuple[float, ...] | None = None
+    weight_kib: tuple[float, ...] | None = None
+    sum_kib: tuple[float, ...] | None = None
     # What the front is of: time_us, energy, area, dram_bytes, cycles, stall.
     objectives: tuple[str, ...] = ("time_us", "energy", "area")
-    # Energy table: a known name, or a .toml file.
+    # horowitz_45nm, tpuv4i_7nm, eyeriss_65nm_relative, zigzag_tpu_like, or a .toml file of
+    # energies.
     energy: str = "horowitz_45nm"
     # Energy of DRAM, pJ a bit [the table's own].
     dram_pj_per_bit: float | None = None
@@ -134,9 +143,13 @@ class Sweep:
     source: Annotated[Source, tyro.conf.arg(name="")] = field(default_factory=Source)
 
     def __post_init__(self) -> None:
-        require(self, self.batch >= 1, "batch", "must be 1 or more.")
+        _require_batch(self)
         require(self, self.longest_s > 0, "longest_s", "must be more than 0.")
+        for name, axis in vars(self).items():
+            some = axis != ()
+            require(self, some, name, "is empty; give values, or leave it out.")
         _require_price(self)
+        _require_place(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,12 +178,52 @@ class Tpu:
     source: Annotated[Source, tyro.conf.arg(name="")] = field(default_factory=Source)
 
     def __post_init__(self) -> None:
-        some = self.batch is None or self.batch >= 1
-        require(self, some, "batch", "must be 1 or more.")
+        _require_batch(self)
         some = self.images == "all" or self.images >= 1
         require(self, some, "images", "must be 1 or more, or all.")
         both = self.workload is not None and self.source.given() is not None
         require(self, not both, "workload", "is a network; leave out the other one.")
+        self._require_machine()
+
+    def _require_machine(self) -> None:
+        """Said of the flags, which the machine's own checks do not know."""
+        rows, rest = divmod(self.side, 3)
+        odd = self.side if rest else rows
+        whole = 2 <= self.side <= 1024 and odd & (odd - 1) == 0
+        rule = "must be a power of two, or three times one, in 2..1024; use 256."
+        require(self, whole, "side", rule)
+        fits = 1 <= self.clock_mhz <= _MOST_MHZ
+        require(self, fits, "clock_mhz", f"must be in 1..{_MOST_MHZ:,}; use 700.")
+        fits = self.weight_mb_per_s is None or 1 <= self.weight_mb_per_s <= _MOST_MB_PER_S
+        rule = f"must be in 1..{_MOST_MB_PER_S:,}; use 34000."
+        require(self, fits, "weight_mb_per_s", rule)
+
+
+def buffer_bytes(field: str, kib: float) -> int:
+    """Bytes of a buffer that was given in KiB.
+
+    Raises:
+      InputError: they are not whole, not positive, or beyond any chip.
+    """
+    size = 1024 * kib
+    # Written so that NaN fails too.
+    if not (1 <= size <= _MOST_BYTES and size % 1 == 0):
+        raise InputError(
+            f"`--{field.replace('_', '-')}` (={kib:g}) must be whole bytes, more than 0 "
+            f"and at most {_MOST_BYTES >> 30} GiB; use 64, or 0.5 for 512 bytes."
+        )
+    return int(size)
+
+
+def _require_batch(command: Cost | Sweep | Tpu) -> None:
+    fits = command.batch is None or 1 <= command.batch <= _MOST_IMAGES
+    require(command, fits, "batch", f"must be in 1..{_MOST_IMAGES:,}; use 1.")
+
+
+def _require_place(command: Cost | Sweep) -> None:
+    require(
+        command, command.out != "", "out", "must name a folder; give one, or leave it out."
+    )
 
 
 def _require_price(command: Cost | Sweep) -> None:

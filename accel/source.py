@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from accel.design_commands import Source
 from configs.errors import InputError
 
+# Sizes beyond it have too many divisors and multiples to try as blocks.
+_LARGEST_SIZE = 1 << 20
+
 
 def works_of(source: Source, images: int) -> list[Any]:
-    """The layers of a network for some images, wherever it comes from."""
+    """The layers of a network for some images, wherever it comes from.
+
+    Raises:
+      InputError: there is no such network, or it has a layer too large to be mapped.
+    """
+    from accel.imports.outside import require_countable
+
+    found = _works(source, images)
+    for work in found:
+        require_countable(work, f"`{work.name}`")
+        for name in ("images", "out_rows", "K", "N"):
+            size = getattr(work, name)
+            if size > _LARGEST_SIZE:
+                raise InputError(
+                    f"`{name}` (={size}) of {work.name} must be at most "
+                    f"{_LARGEST_SIZE:,}; use fewer images, or cut the layer into several."
+                )
+    return found
+
+
+def _works(source: Source, images: int) -> list[Any]:
     kind, value = source.require()
     if kind == "topology":
         from accel.imports import topology
@@ -44,6 +69,19 @@ def network_of(kind: str, value: str) -> Any:
 
 
 @contextmanager
+def working(text: str) -> Iterator[None]:
+    """Says on a terminal what is going on; on stderr, so that stdout is for results."""
+    from rich.console import Console
+
+    shown = Console(stderr=True)
+    if not shown.is_terminal:
+        yield
+        return
+    with shown.status(text):
+        yield
+
+
+@contextmanager
 def named(flag: str, value: str) -> Iterator[None]:
     """What cannot be written is said of the flag that names it."""
     try:
@@ -51,10 +89,38 @@ def named(flag: str, value: str) -> Iterator[None]:
     except InputError as error:
         if error.__cause__ is None:
             raise
+        # The system's words alone: its file may be a temporary one.
+        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
         raise InputError(
-            f"`--{flag}` (={value}) cannot be written: {error.__cause__}; choose another "
-            f"place with --{flag}."
+            f"`--{flag}` (={value}) cannot be written: {reason}; choose another place "
+            f"with --{flag}."
         ) from error
+
+
+@contextmanager
+def replaced(out: Path) -> Iterator[Path]:
+    """A folder for files that take the place of those in `out` when all are written.
+
+    What fails before leaves `out` as it is.
+    """
+    from train import rundir
+
+    new, there = out / ".new", out.exists()
+    with rundir.writing(out):
+        try:
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True)
+            yield new
+            # JSON stands for a result that is complete.
+            for path in sorted(new.iterdir(), key=lambda path: path.suffix == ".json"):
+                os.replace(path, out / path.name)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            if not there:
+                with suppress(OSError):
+                    out.rmdir()
+            raise
+        new.rmdir()
 
 
 def title(source: Source) -> str:

@@ -10,9 +10,8 @@ from typing import Any
 from accel.cost import machines
 from accel.cost.cost import cost
 from accel.cost.machines import Chip
-from accel.cost.memory import KIB
-from accel.design_commands import Changes, Cost
-from accel.source import named, preset_of, refuse_there, title, works_of
+from accel.design_commands import Changes, Cost, buffer_bytes
+from accel.source import named, preset_of, refuse_there, replaced, title, working, works_of
 from accel.sourced import Sourced
 from train.cli import stdout_kept_clean
 
@@ -24,13 +23,17 @@ _ARRAY = ("rows", "cols", "dataflow")
 def command(asked: Cost, words: str) -> int:
     """Computes, prints, and writes if there is a place for it."""
     chip = changed(machines.find(asked.machine), asked.changes)
-    preset = preset_of(asked.energy or chip.energy, asked.dram_pj_per_bit)
+    preset = preset_of(
+        chip.energy if asked.energy is None else asked.energy, asked.dram_pj_per_bit
+    )
     out = Path(asked.out) if asked.out else None
     if out:
         refuse_there(out, (FILE, *PICTURES), asked.overwrite)
     with stdout_kept_clean():
         works = works_of(asked.source, asked.batch)
-        found = cost(works, chip, preset, mapping=asked.mapping, objective=asked.objective)
+        with working(f"mapping {len(works)} layers"):
+            how = {"mapping": asked.mapping, "objective": asked.objective}
+            found = cost(works, chip, preset, **how)
         found |= {"name": title(asked.source), "command": words}
         if out:
             _write(out, found)
@@ -50,7 +53,7 @@ def changed(chip: Chip, changes: Changes) -> Chip:
     given = {name: value for name, value in vars(changes).items() if value is not None}
     array = {name: given.pop(name) for name in _ARRAY if name in given}
     memory = {
-        name.replace("_kib", "_bytes"): KIB * given.pop(name)
+        name.replace("_kib", "_bytes"): buffer_bytes(name, given.pop(name))
         for name in _BUFFERS
         if name in given
     } | given
@@ -77,7 +80,6 @@ def _write(out: Path, found: dict[str, Any]) -> None:
     from accel.cost import plots
     from train import rundir
 
-    with named("out", str(out)):
-        with rundir.writing(out):
-            plots.draw(out, found)
-        rundir.write_json(out / FILE, found)
+    with named("out", str(out)), replaced(out) as new:
+        plots.draw(new, found)
+        rundir.write_json(new / FILE, found)

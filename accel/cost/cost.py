@@ -93,7 +93,7 @@ def _check(layers: Sequence[Work], mapping: str, objective: str) -> None:
 def _layer(work, places, choice, chip, preset, prices) -> tuple[dict[str, Any], Traffic]:
     machine, memory = chip.machine, chip.memory
     if choice is None:
-        found = fixed(work, machine, memory, inputs_kept=places.inputs_kept)
+        found = fixed(work, machine, memory, places)
         got = evaluate(work, machine, memory, found, places)
         why = "the fixed rule; " + reasons(work, found, got.totals, None, 0)
         tried = None

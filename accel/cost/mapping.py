@@ -1,7 +1,9 @@
 """A mapping: how a layer is cut into blocks that fit the buffers, and in which order.
 
 Blocks of M are whole output rows: either strips of one image, all of one height, or
-several whole images. Inside a block the array's own tiles run as the machine does them.
+several whole images. Their input comes as whole rows of the maps with all channels,
+whatever the slice of K: slices of K cut weights and sums only. Inside a block the array's
+own tiles run as the machine does them.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from accel.cost.memory import Memory
 from accel.cost.work import Work
-from accel.predict.closed_forms import Size, ceil_divide, larger
+from accel.predict.closed_forms import Size, ceil_divide
 from configs.checks import check_types, require, require_positive
 from configs.errors import InputError
 
@@ -115,7 +117,9 @@ def capacity(
     """Bytes that each buffer must hold, by the name of its field in `Memory`.
 
     A buffer holds two blocks where blocks change and it is double buffered. Maps that are
-    kept on the chip lie there whole, the input of the layer beside its output.
+    kept on the chip lie there whole: a kept input beside the output of the layer, a kept
+    output beside the blocks of an input that comes from DRAM. Results that wait to be
+    written are still sums, in the sum buffer.
     """
     count = trips(work, blocks)
     rows = blocks.images * blocks.strip * work.out_cols
@@ -129,11 +133,10 @@ def capacity(
         name: size * (most - (most - 1) * one_if(number == 1))
         for name, (size, number) in held.items()
     }
-    whole = work.input_bytes + work.output_bytes
     if inputs_kept:
-        need["activation_bytes"] = whole
+        need["activation_bytes"] = work.input_bytes + work.output_bytes
     elif outputs_kept:
-        need["activation_bytes"] = larger(need["activation_bytes"], whole)
+        need["activation_bytes"] = need["activation_bytes"] + work.output_bytes
     return need
 
 

@@ -56,7 +56,19 @@ def _saves(work: Work, mapping: Mapping, totals: Totals) -> str:
 def _times(moved: int, size: int) -> str:
     if not moved:
         return "not at all (kept on the chip)"
-    return "once" if moved == size else f"{moved / size:.3g} times"
+    times = moved / size
+    return "once" if moved == size else f"{times:{_digits(times, 3)}} times"
+
+
+def _digits(value: float, count: int) -> str:
+    """Format of so many significant digits and all before the point, without powers of 10.
+
+    >>> f"{0.125:{_digits(0.125, 2)}} {1250.4:{_digits(1250.4, 2)}}"
+    '0.12 1,250'
+    """
+    if abs(value) >= 10**count - 0.5:
+        return ",.0f"
+    return f".{count}g" if abs(value) >= 1e-4 or not value else ".6f"
 
 
 def _next(
@@ -70,11 +82,12 @@ def _next(
     if rival is None:
         return f"{same}none is worse" if same else "no other fits"
     other, its = rival
-    cycles = 100 * (its.cycles - totals.cycles) / totals.cycles
+    more = 100 * (its.cycles - totals.cycles) / totals.cycles
+    cycles = f"{more:+{_digits(more, 2)}} %"
     moved = sum(its[2:]) - sum(totals[2:])
     sign = "-" if moved < 0 else "+"
     return (
-        f"{same}runner-up {_differs(mapping, other)}: {cycles:+.2g} % cycles, "
+        f"{same}runner-up {_differs(mapping, other)}: {cycles} cycles, "
         f"{sign}{megabytes(abs(moved))}"
     )
 

@@ -15,6 +15,9 @@ from accel.cost.work import Work
 from accel.machine import Machine, Systolic, Tile
 from configs.errors import InputError
 
+# Where maps lie if nothing else is said.
+_DRAM = Places()
+
 
 def sides(machine: Machine) -> tuple[int, int]:
     """Terms of K and outputs of N that a machine works on at a time."""
@@ -39,9 +42,7 @@ def kept(works: list[Work], memory: Memory) -> list[Places]:
     ][: len(works)]
 
 
-def fixed(
-    work: Work, machine: Machine, memory: Memory, *, inputs_kept: bool = False
-) -> Mapping:
+def fixed(work: Work, machine: Machine, memory: Memory, places: Places = _DRAM) -> Mapping:
     """The mapping of a layer by the rule.
 
     Raises:
@@ -50,10 +51,10 @@ def fixed(
     narrow = min(sides(machine)[1], work.N)
     widths = [work.N] if memory.weight_bytes >= work.K * work.N else []
     for N in (*widths, narrow):
-        found = _largest(work, memory, N, inputs_kept)
+        found = _largest(work, memory, N, places)
         if found:
             return found
-    _refuse(work, memory, narrow, inputs_kept)
+    _refuse(work, memory, narrow, places)
 
 
 def _rows(work: Work) -> list[tuple[int, int]]:
@@ -66,18 +67,18 @@ def _rows(work: Work) -> list[tuple[int, int]]:
     return strips + ([(work.images, work.out_rows)] if work.images > 1 else [])
 
 
-def _largest(work: Work, memory: Memory, N: int, inputs_kept: bool) -> Mapping | None:
+def _largest(work: Work, memory: Memory, N: int, places: Places) -> Mapping | None:
     for images, strip in reversed(_rows(work)):
         mapping = Mapping(images=images, strip=strip, K=work.K, N=N)
-        needed = mapping.capacity(work, memory, inputs_kept=inputs_kept)
+        needed = mapping.capacity(work, memory, **vars(places))
         if all(need <= getattr(memory, name) for name, need in needed.items()):
             return mapping
     return None
 
 
-def _refuse(work: Work, memory: Memory, N: int, inputs_kept: bool) -> NoReturn:
+def _refuse(work: Work, memory: Memory, N: int, places: Places) -> NoReturn:
     smallest = Mapping(strip=1, K=work.K, N=N)
-    needed = smallest.capacity(work, memory, inputs_kept=inputs_kept)
+    needed = smallest.capacity(work, memory, **vars(places))
     name, need = next(
         (name, need) for name, need in needed.items() if need > getattr(memory, name)
     )

@@ -85,7 +85,5 @@ def _read(path: Path) -> bytes:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path} cannot be read: {reason}; give another file.") from error
     if len(data) > LARGEST_BYTES:
-        raise InputError(
-            f"{path} must have at most {LARGEST_BYTES} bytes; leave out what is no energy."
-        )
+        raise InputError(f"{path} must have at most {LARGEST_BYTES} bytes; leave some out.")
     return data

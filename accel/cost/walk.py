@@ -1,9 +1,10 @@
 """The reference: walks a layer block by block, and counts what moves and what waits.
 
 Period 0 fetches the first block. In period i + 1 the array works on block i, while the DMA
-first writes what block i - 1 has left and then reads what block i + 1 needs and the
-buffers do not hold; the period ends when both are done. Two more periods of the DMA alone
-are what remains. With one buffer (not double buffered) the three follow each other.
+first writes what block i - 1 has left and then reads what block i + 1 needs and block i
+did not have: nothing older is found again. The period ends when both are done. Two more
+periods of the DMA alone, before and after, are what remains. With one buffer (not double
+buffered) the three follow each other.
 
     cycles = D(0) + sum_i max(C(i), D(i + 1)) + D(blocks + 1)
     D(j)   = ceil((reads(j) + writes(j - 2)) * clock / bandwidth)

@@ -59,7 +59,8 @@ class Work:
         return self.K * self.N * self.repeats
 
     def strip_bytes(self, rows: int) -> int:
-        """Bytes of the input that `rows` neighbouring output rows of one image need."""
+        """Bytes of the input rows of one image that `rows` neighbouring output rows span,
+        from the first to the last; a stride beyond the kernel skips none in between."""
         return ((rows - 1) * self.stride + self.kernel_rows) * self.row_bytes
 
     @property

@@ -113,7 +113,7 @@ def choose(works: Sequence[Work], space: Space) -> Choices:
     tables, codes, blamed = [], [], False
     for at, work in enumerate(works):
         cut = _cut(work)
-        code, reasons = _layer(work, cut, space, inputs_kept[at])
+        code, reasons = _layer(work, cut, space, inputs_kept[at], outputs_kept[at])
         code = _with_kept(code, inputs_kept[at], outputs_kept[at])
         tables.append(cut)
         codes.append(code)
@@ -121,11 +121,12 @@ def choose(works: Sequence[Work], space: Space) -> Choices:
     return _gathered(tables, codes, blamed, space)
 
 
-def _layer(work: Work, cut: _Candidates, space: Space, stays: np.ndarray) -> tuple:
+def _layer(work: Work, cut: _Candidates, space: Space, inputs_kept, outputs_kept) -> tuple:
     """2 * candidate + whole of one layer, or -1, [cols, A, W, S]; and why there is none."""
     A, W, S = (np.array(getattr(space, n)) for n in REASONS[:3])
     many = np.where(cut.trips > 1, 2, 1)
-    fits_A = stays[:, None] | (cut.inputs * many <= A[:, None])
+    beside = work.output_bytes * outputs_kept[:, None]
+    fits_A = inputs_kept[:, None] | (cut.inputs * many + beside <= A[:, None])
     found, reasons = [], []
     for cols in space.cols:
         code = np.full((len(A), len(W), len(S)), -1, np.int64)

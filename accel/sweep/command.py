@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from accel.cost.memory import KIB
-from accel.design_commands import Sweep
-from accel.source import named, preset_of, refuse_there, title, works_of
+from accel.design_commands import Sweep, buffer_bytes
+from accel.source import named, preset_of, refuse_there, replaced, title, works_of
 from accel.sweep.front import check_objectives
 from accel.sweep.space import Space, around
 from configs.errors import InputError
@@ -33,10 +33,14 @@ def command(asked: Sweep, words: str) -> int:
     from accel.sweep import files, plots, show
     from accel.sweep.refine import refine
     from accel.sweep.run import sweep
+    from train import rundir
     from train.progress import Display
 
     shown, bar = Display(), Cycles("designs")
     with stdout_kept_clean(), named("out", str(out)), bar:
+        if not asked.resume:
+            with rundir.writing(state):
+                state.unlink(missing_ok=True)
         bar.begin("sweep", space.size)
         try:
             found = sweep(
@@ -50,21 +54,22 @@ def command(asked: Sweep, words: str) -> int:
                 progress=lambda done, size: bar.reached(done),
             )
         except KeyboardInterrupt:
-            shown.say(f"interrupted: go on with {words} --resume")
+            if state.exists():
+                shown.say(f"interrupted: go on with {_again(words)}")
             raise
         found |= {"name": title(asked.source), "command": words}
         _hand_over(found, asked)
         shown.say("mapping the named designs layer by layer")
         found["refined"] = refine(_named(found), works, space, preset)
-        plots.draw(out, found, works, space, preset)
-        written = files.write(out, found)
+        with replaced(out) as new:
+            plots.draw(new, found, works, space, preset)
+            files.write(new, found)
         state.unlink(missing_ok=True)
     if asked.json:
         print(json.dumps(found, sort_keys=True))
         return 0
     show.print_sweep(found)
-    names = [path.name for path in written] + list(plots.NAMES)
-    print(f"written  {out}/{', '.join(names)}")
+    print(f"written  {out}/{', '.join((*FILES, *plots.NAMES))}")
     return 0
 
 
@@ -73,7 +78,7 @@ def space_of(asked: Sweep, default: Space) -> Space:
     given: dict[str, Any] = {name: getattr(asked, name) for name in _AXES}
     for name in _BUFFERS:
         values = getattr(asked, name)
-        axis = None if values is None else tuple(KIB * value for value in values)
+        axis = None if values is None else tuple(buffer_bytes(name, v) for v in values)
         given[name.replace("_kib", "_bytes")] = axis
     return replace(default, **{n: axis for n, axis in given.items() if axis is not None})
 
@@ -95,14 +100,18 @@ def _place(asked: Sweep) -> tuple[Path, Path]:
         raise InputError(
             f"`--resume` finds no interrupted sweep in {out}; begin one without it."
         )
-    if state.exists() and not asked.resume:
-        if not asked.overwrite:
-            raise InputError(
-                f"`--out` (={out}) holds an interrupted sweep; go on with --resume, or "
-                f"begin anew with --overwrite."
-            )
-        state.unlink()
+    if state.exists() and not (asked.resume or asked.overwrite):
+        raise InputError(
+            f"`--out` (={out}) holds an interrupted sweep; go on with --resume, or "
+            f"begin anew with --overwrite."
+        )
     return out, state
+
+
+def _again(words: str) -> str:
+    """The command that goes on with an interrupted one."""
+    kept = (w for w in shlex.split(words) if w not in ("--overwrite", "--resume"))
+    return f"{shlex.join(kept)} --resume"
 
 
 def _hand_over(found: dict[str, Any], asked: Sweep) -> None:
@@ -112,12 +121,13 @@ def _hand_over(found: dict[str, Any], asked: Sweep) -> None:
     for row in found["named"].values():
         array = f"--rows {row['rows']} --cols {row['cols']} --dataflow {row['dataflow']}"
         buffers = " ".join(
-            f"--{name.replace('_', '-')} {row[name.replace('_kib', '_bytes')] // KIB}"
+            f"--{name.replace('_', '-')} {row[name.replace('_kib', '_bytes')] / KIB:.17g}"
             for name in _BUFFERS
         )
         row["cost"] = (
             f"python -m accel cost {network} --batch {asked.batch} {array} {buffers} "
-            f"--dram-mb-per-s {row['dram_mb_per_s']} --clock-mhz {row['clock_mhz']}"
+            f"--dram-mb-per-s {row['dram_mb_per_s']} --clock-mhz {row['clock_mhz']} "
+            f"{_energies(asked)}"
         )
         row["verify"] = (
             f"python -m accel verify {network} {array} --batch {asked.batch} --clock-mhz "
@@ -125,6 +135,12 @@ def _hand_over(found: dict[str, Any], asked: Sweep) -> None:
             if kind == "run"
             else None
         )
+
+
+def _energies(asked: Sweep) -> str:
+    price = asked.dram_pj_per_bit
+    named = f"--energy {shlex.quote(asked.energy)}"
+    return named if price is None else f"{named} --dram-pj-per-bit {price!r}"
 
 
 def _named(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -184,7 +184,11 @@ def _most(work: Work, space: Space) -> tuple[int, int, int, int]:
         tiles_K * tiles_M * (tiles_N * side + N),
     )
     buffers = tiles_N * M * K + tiles_M * K * N + 8 * M * N * tiles_K + 5 * M * N
-    moved = rows * (work.strip_bytes(1) + K * N) + M * N
+    # Strips of one row overlap most, or, of a stride beyond the kernel, whole images skip
+    # least.
+    whole = work.strip_bytes(work.out_rows)
+    inputs = work.images * max(work.out_rows * work.strip_bytes(1), whole)
+    moved = inputs + rows * K * N + M * N
     return busy, buffers, moved, rows * tiles_N
 
 

@@ -27,7 +27,7 @@ def metrics(works: Sequence[Work], design: Design, preset: Preset) -> dict[str, 
     names = ("cycles", "compute", "dram_inputs", "dram_weights", "dram_outputs")
     found = dict.fromkeys((*names, "energy", "chip_bytes"), 0)
     for work, places in zip(works, rule.kept(list(works), memory), strict=True):
-        mapping = rule.fixed(work, machine, memory, inputs_kept=places.inputs_kept)
+        mapping = rule.fixed(work, machine, memory, places)
         walked = walk(machine, work, memory, mapping, places)
         sums = work.M * work.N * work.repeats
         traffic = moved(walked.counters, walked, sums=sums, held=held(machine))

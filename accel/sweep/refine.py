@@ -39,7 +39,7 @@ def layers(
         if best:
             mapping = mapper.choose(work, machine, memory, places, prices=price).mapping
         else:
-            mapping = rule.fixed(work, machine, memory, inputs_kept=places.inputs_kept)
+            mapping = rule.fixed(work, machine, memory, places)
         cost = mapper.evaluate(work, machine, memory, mapping, places, price)
         dram = sum(cost.totals[2:])
         figures = (cost.totals.cycles, cost.totals.compute, dram, cost.energy)

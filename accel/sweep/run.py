@@ -83,7 +83,8 @@ def _run(runner, state_path, key, longest_s, say, progress) -> int:
         runner.state = state.load(state_path, key)
         say(f"going on after {runner.done:,} of {size:,} designs")
     start = runner.done
-    say(f"{size:,} designs of {len(runner.plan.tables.K)} layers")
+    layers = len(runner.plan.tables.K)
+    say(f"{size:,} designs of {layers} layer{'s' if layers > 1 else ''}")
     runner.begin()
     saved, timed = time.perf_counter(), False
     while runner.state.position < runner.plan.units:
@@ -91,7 +92,7 @@ def _run(runner, state_path, key, longest_s, say, progress) -> int:
         progress(runner.done, size)
         if not timed:
             timed, left = True, (size - runner.done) / runner.rate
-            say(f"{runner.rate / 1e6:.0f} million a second: {_duration(left)} to go")
+            say(f"{runner.rate / 1e6:.3g} million a second: {_duration(left)} to go")
             if longest_s is not None and left > longest_s:
                 raise InputError(
                     f"`Space` (={size:,} designs) takes {_duration(left)}, longer than "

@@ -14,8 +14,7 @@ def print_sweep(summary: Mapping[str, Any]) -> None:
     table.add_row(
         "designs",
         f"{summary['designs']:,} of {summary['layers']} layers, {summary['legal']:,} "
-        f"legal, {summary['designs_per_s'] / 1e6:.1f} million a second on "
-        f"{summary['devices']} devices, {summary['wall_s']:.1f} s in all",
+        f"legal, {_rate(summary)}{summary['wall_s']:.1f} s in all",
     )
     small = {k: v for k, v in summary["too_small"].items() if v}
     if small:
@@ -34,6 +33,13 @@ def print_sweep(summary: Mapping[str, Any]) -> None:
     for command in (fastest.get("cost"), fastest["verify"]):
         if command:
             out.print(f"next  {command}")
+
+
+def _rate(summary: Mapping[str, Any]) -> str:
+    """Nothing where all designs were done before."""
+    rate = summary["designs_per_s"] / 1e6
+    on = f"{rate:.1f} million a second on {summary['devices']} devices, "
+    return on if rate else ""
 
 
 def _named(summary: Mapping[str, Any]):

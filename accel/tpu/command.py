@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from accel.design_commands import Tpu
-from accel.source import named, network_of, works_of
+from accel.source import named, network_of, working, works_of
 from accel.tpu.compiler import compile_network, compile_shapes
 from accel.tpu.machine import TpuMachine
 from accel.tpu.program import Program
 from configs.errors import InputError
 from quant.network import IntNetwork
 from train.cli import stdout_kept_clean
+
+# Random ones that are held at a time, a byte each.
+_MOST_PIXELS = 1 << 28
 
 
 def command(asked: Tpu, words: str) -> int:
@@ -95,6 +99,11 @@ def _tpu_pixels(asked: Tpu, network: IntNetwork, machine: TpuMachine) -> int:
             "number of images."
         )
     shape = (asked.images, *network.network.input_shape)
+    if prod(shape) > _MOST_PIXELS:
+        raise InputError(
+            f"`--images` (={asked.images}) must have at most {_MOST_PIXELS:,} pixels "
+            f"together; use {_MOST_PIXELS // prod(shape[1:]):,} or fewer."
+        )
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     name = Path(asked.source.onnx).stem
     given = Subject(name, network, "", pixels, None, {"name": "random pixels, seed 0"})
@@ -120,6 +129,7 @@ def _tpu_paper(asked: Tpu) -> int:
     from train.progress import Display
 
     _refuse_changes(asked)
+    _refuse_images(asked)
     with stdout_kept_clean():
         Display().say("the six applications of the TPU paper: about 10 s")
         vgg16 = load_network("vgg16")
@@ -149,14 +159,24 @@ def _refuse_changes(asked: Tpu) -> None:
             )
 
 
+def _refuse_images(asked: Tpu) -> None:
+    """Images are for what is executed."""
+    if asked.images != 100:
+        raise InputError(
+            f"`--images` (={asked.images}) needs a network that is executed; give --run, "
+            f"or an --onnx file that quant wrote, or leave it out and use --batch."
+        )
+
+
 def _tpu_explained(asked: Tpu, machine: TpuMachine) -> int:
     from accel.tpu import explain, fit, latency, paper
     from accel.tpu.shown import show, show_response
 
+    _refuse_images(asked)
     app = paper.app(asked.workload) if asked.workload else None
     if app is not None and asked.weight_mb_per_s is None:
         machine = replace(machine, weight_bandwidth=fit.effective_bandwidth().value)
-    with stdout_kept_clean():
+    with stdout_kept_clean(), working("timing the TPU"):
         subject, batch = _subject(asked, app)
         found = explain.explain(subject, batch, machine)
         placed = app is not None or asked.source.config is not None

@@ -18,9 +18,14 @@ from accel.tpu.machine import TpuMachine
 from accel.tpu.paper import App
 from accel.tpu.schedule import PLACED, steps, with_tiles
 from accel.tpu.table import Table, table
+from configs.errors import InputError
 from configs.network import Network
 from configs.registry import load_network
 
+# Products that are timed; half a minute.
+_MOST_PRODUCTS = 2_000_000
+# Batches whose response times are put side by side.
+_BATCHES = (1, 4, 16, 64, 256, 1024)
 _ROWS = (
     "active", "weight_stall", "weight_shift", "raw_stall", "input_stall",
     "accumulator_stall", "drain",
@@ -42,10 +47,11 @@ def explain(
     `agrees` says that the clock and the closed form count the same cycles.
 
     Raises:
-      InputError: `batch` or `batches` is not positive.
+      InputError: `batch` or `batches` is not positive, or there is too much to time.
     """
     speed = subject.speed.value if isinstance(subject, App) else speed
     todo = workload(subject, machine, speed)(batch, batches)
+    _require_short(todo, batch, machine)
     rows = table(work.rows(todo, machine))
     times = clock.run(rows, fifo=machine.fifo_tiles)
     counts = count(rows, times, side=machine.side)
@@ -72,6 +78,16 @@ def explain(
     return found
 
 
+def _require_short(todo: Sequence[work.Step], batch: int, machine: TpuMachine) -> None:
+    products = (step for step in todo if isinstance(step, work.Product))
+    count = sum(step.tiles * -(-step.rows // machine.half_rows) for step in products)
+    if count > _MOST_PRODUCTS:
+        raise InputError(
+            f"`batch` (={batch}) needs {count:,} products of rows and tiles, and at most "
+            f"{_MOST_PRODUCTS:,} are timed; use a smaller batch, or a larger array."
+        )
+
+
 def workload(
     subject: App | Network | Sequence[Gemm], machine: TpuMachine, speed: int = 1
 ) -> latency.Workload:
@@ -96,7 +112,7 @@ def respond(
     load: float = latency.LOAD,
     limit_ms: float = paper.LIMIT_MS.value,
 ) -> dict[str, Any]:
-    """Response time of the batch under a load, and the largest batch within a limit."""
+    """Response time against batch under a load, and the largest batch within a limit."""
     speed = subject.speed.value if isinstance(subject, App) else 1
     todo = workload(subject, machine, speed)
     most = _most(subject, machine)
@@ -107,6 +123,10 @@ def respond(
         "response": _response(latency.response(todo, batch, machine, load=load)),
         "largest_batch": _response(best) if best else None,
         "largest_batch_that_fits": most,
+        "batches": [
+            _response(latency.response(todo, size, machine, load=load))
+            for size in sorted({size for size in _BATCHES if size <= most} | {batch})
+        ],
     }
     if isinstance(subject, App) and subject.name == "MLP0":
         found["table_4"] = [

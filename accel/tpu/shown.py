@@ -101,6 +101,8 @@ def _layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
 def show_response(found: Mapping[str, Any], out: Console | None = None) -> None:
     """What `explain.respond` found."""
     out, table = out or console(), plain()
+    out.print(_batches(found))
+    out.print()
     table.add_row("response", _response(found["response"]))
     best = found["largest_batch"]
     limit = f"within {found['limit_ms']:g} ms at a load of {found['load']:.0%}"
@@ -111,6 +113,23 @@ def show_response(found: Mapping[str, Any], out: Console | None = None) -> None:
             f"{_response(row['at_that_rate'])}; published {row['published_ms']:g} ms",
         )
     out.print(table)
+
+
+def _batches(found: Mapping[str, Any]) -> Table:
+    """A line for each batch: how long until an answer, and what that is made of."""
+    limit = found["limit_ms"]
+    made = right(
+        "batch", "inferences/s", "fill ms", "wait ms", "run ms", "p99 ms", f"<= {limit:g}"
+    )
+    for row in found["batches"]:
+        made.add_row(
+            f"{row['batch']:,}",
+            f"{row['per_second']:,.0f}",
+            *(f"{row[name]:.2f}" for name in ("fill_ms", "wait_ms", "run_ms")),
+            f"{row['response_ms']:.2f}",
+            "yes" if row["response_ms"] <= limit else "no",
+        )
+    return made
 
 
 def _response(found: Mapping[str, float]) -> str:

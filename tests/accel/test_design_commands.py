@@ -1,13 +1,16 @@
 """`python -m accel cost` and `tpu`: what they print and write, and what they refuse."""
 
+import errno
 import json
+import os
 
 import pytest
 import quantised
 from refusals import refused
 
 from accel.cost.command import FILE, PICTURES, changed
-from accel.cost.machines import find
+from accel.cost.machines import CHIPS, find
+from accel.cost.presets import PRESETS
 from accel.design_commands import Changes
 from accel.tpu.stage import ASSEMBLY
 from accel.tpu.stage import FILE as TPU
@@ -73,6 +76,63 @@ def test_cost_of_a_topology_is_that_of_the_network(main, topology, capsys):
 def test_cost_of_a_run_is_that_of_its_config(main, verified, capsys):
     assert main("cost", "--run", verified, "--json") == 0
     assert json.loads(capsys.readouterr().out)["layers"]
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_cost_without_waiting_counts_as_the_array_does(main, verified, capsys, dataflow):
+    """Where buffers hold all, each layer takes the cycles that verify steps."""
+    asked = ("--run", verified, "--dataflow", dataflow, "--batch", 2, "--json")
+    room = ("--activation-kib", 2**20, "--weight-kib", 2**20, "--sum-kib", 2**20)
+    assert main("cost", *asked, *room) == 0
+    ours = json.loads(capsys.readouterr().out)["layers"]
+    array = ("--rows", 16, "--cols", 16, "--images", 2, "--overwrite")
+    assert main("verify", *asked, *array) == 0
+    stepped = json.loads(capsys.readouterr().out)["layers"]
+    assert [row["compute_cycles"] for row in ours] == [
+        row["cycles_simulated"] for row in stepped
+    ]
+
+
+def test_a_result_is_replaced_whole_or_not_at_all(main, tmp_path, monkeypatch, capsys):
+    """The disk is full at the second picture; a first result leaves no folder."""
+    from accel.cost import plots
+
+    out, asked = tmp_path / "there", ("cost", "--config", "mnist_mlp", "--out")
+    assert main(*asked, out) == 0
+    before = quantised.listing(out)
+
+    def full(folder, report):
+        (folder / "roofline.png").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(plots, "draw", full)
+    capsys.readouterr()
+    assert main(*asked, out, "--batch", 3, "--overwrite") == 2
+    refused(capsys, f"`--out` (={out}) cannot be written: No space left on device; choose")
+    assert quantised.listing(out) == before
+    assert main(*asked, tmp_path / "new") == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_help_names_the_machines_and_energies_that_there_are(main, capsys):
+    assert main("cost", "--help") == 0
+    # Names are broken over the lines of the parser's box.
+    said = "".join(capsys.readouterr().out.replace("│", " ").split())
+    for name in (*CHIPS, *PRESETS):
+        assert name in said
+
+
+def test_long_work_is_said_on_a_terminal_only(monkeypatch, capsys):
+    """On stderr: results on stdout stay alone."""
+    from accel.source import working
+
+    for shown in (False, True):
+        monkeypatch.setenv("TTY_COMPATIBLE", "1" if shown else "0")
+        with working("mapping 54 layers"):
+            pass
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert ("mapping 54 layers" in err) == shown
 
 
 def test_dram_energy_is_a_parameter(main, capsys):
@@ -188,7 +248,16 @@ MISTAKES = [
     ((*C, "--machine", "absent.toml"), "absent.toml"),
     ((*C, "--energy", "3nm"), "(='3nm')"),
     ((*C, "--rows", "0"), "`rows` (=0) of Systolic must be in 1..1024"),
-    ((*C, "--sum-kib", "-1"), "`sum_bytes` (=-1024) of Memory must be positive"),
+    ((*C, "--sum-kib", "-1"), "`--sum-kib` (=-1) must be whole bytes"),
+    ((*C, "--sum-kib", "0.3"), "`--sum-kib` (=0.3) must be whole bytes"),
+    ((*C, "--sum-kib", "nan"), "`--sum-kib` (=nan) must be whole bytes"),
+    ((*C, "--energy", ""), "`energy` (='') must be one of"),
+    ((*C, "--out", ""), "`out` (='') of Cost must name a folder"),
+    ((*C, "--batch", "9" * 20), "of Cost must be in 1..1,048,576"),
+    (("cost", "--config", "vgg16", "--batch", "1048576"), "the number of multiplications"),
+    (("cost", "--topology", "TALL"), "`images` (=2147483647) of l must be"),
+    (("sweep", "--topology", "TALL"), "`images` (=2147483647) of l must be at most"),
+    (("tpu", "--topology", "TALL"), "`images` (=2147483647) of l must be at most"),
     ((*C, "--dram-mb-per-s", "0"), "`dram_mb_per_s` (=0)"),
     ((*C, "--dram-pj-per-bit", "0"), "`dram_pj_per_bit` (=0.0)"),
     ((*C, "--dram-pj-per-bit", "nan"), "`dram_pj_per_bit` (=nan)"),
@@ -208,7 +277,15 @@ MISTAKES = [
     ((*T, "--batch", "0"), "`batch` (=0)"),
     ((*T, "--side", "0"), "`side` (=0)"),
     ((*T, "--side", "1025"), "`side` (=1025)"),
-    ((*T, "--weight-mb-per-s", "0"), "`weight_bandwidth` (=0)"),
+    ((*T, "--side", "100"), "`side` (=100) of Tpu must be a power of two, or three times"),
+    ((*T, "--clock-mhz", "0"), "`clock_mhz` (=0) of Tpu must be in 1..1,000,000"),
+    ((*T, "--clock-mhz", "9" * 20), "of Tpu must be in 1..1,000,000"),
+    ((*T, "--batch", "1000000"), "products of rows and tiles, and at most 2,000,000 are"),
+    ((*T, "--batch", "9" * 20), "of Tpu must be in 1..1,048,576"),
+    ((*T, "--images", "5"), "`--images` (=5) needs a network that is executed"),
+    (("tpu", "--images", "5"), "`--images` (=5) needs a network that is executed"),
+    (("tpu", "--onnx", "ONNX", "--images", "9999999999"), "must have at most 268,435,456"),
+    ((*T, "--weight-mb-per-s", "0"), "`weight_mb_per_s` (=0) of Tpu must be in"),
     ((*T, "--assembly", "NET"), "exists; replace it with --overwrite"),
     ((*T, "--assembly", "."), "` (=.) must be a file"),
     (("tpu", "--run", "absent"), "`--run` (=absent) must be a run directory"),
@@ -224,9 +301,13 @@ def test_a_mistake_is_one_message_and_nothing_is_written(
 ):
     bad = tmp_path / "bad.csv"
     bad.write_text(TOPOLOGY.replace("28, 28, 3", "28, 3"))
+    tall = tmp_path / "tall.csv"
+    tall.write_text("name, M, N, K,\nl, 2147483647, 1, 1,\n")
+    own = tmp_path / "own.onnx"
+    own.write_bytes(onnx_qdq.encode(files.load(quantised_run / "quant").network))
     monkeypatch.chdir(tmp_path)
     before = quantised.listing(tmp_path), quantised.listing(quantised_run)
-    names = {"RUN": quantised_run, "NET": topology, "BAD": bad}
+    names = {"RUN": quantised_run, "NET": topology, "BAD": bad, "TALL": tall, "ONNX": own}
 
     def put(text: str) -> str:
         for name, path in names.items():

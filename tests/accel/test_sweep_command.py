@@ -1,6 +1,8 @@
 """`python -m accel sweep`: what it writes, how it goes on, what it refuses."""
 
+import errno
 import json
+import os
 
 import pytest
 import quantised
@@ -8,7 +10,7 @@ from refusals import refused
 
 from accel.sweep import plots
 from accel.sweep import run as running
-from accel.sweep.command import FILES, STATE
+from accel.sweep.command import FILES, STATE, _again
 
 AXES = (
     "--rows", "8", "16", "--cols", "8", "16", "--dataflow", "ws", "os",
@@ -56,7 +58,7 @@ def test_an_interrupted_sweep_goes_on_when_asked(main, tmp_path, monkeypatch, ca
 
         patch.setattr(running._Runner, "step", step)
         assert main(*asked) == 130
-    assert "go on with" in capsys.readouterr().err
+    assert "go on with python -m accel sweep" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "s").iterdir()] == [STATE]
     assert main(*asked) == 2
     refused(capsys, "holds an interrupted sweep; go on with --resume, or begin anew")
@@ -72,6 +74,74 @@ def test_an_interrupted_sweep_goes_on_when_asked(main, tmp_path, monkeypatch, ca
         assert again[name] == found[name]
 
 
+SMALL = ("--rows", "4", "--cols", "4", "--dataflow", "os", "--clock-mhz", "500")
+
+
+def test_buffers_below_a_kib_and_energies_are_handed_over(main, tmp_path, capsys):
+    """The default space has them; the command prices as the sweep did."""
+    out = tmp_path / "s"
+    asked = ("sweep", "--config", "mnist_mlp", "--out", out, *SMALL, "--json")
+    energies = ("--energy", "tpuv4i_7nm", "--dram-pj-per-bit", "7")
+    assert main(*asked, *energies) == 0
+    least = json.loads(capsys.readouterr().out)["named"]["least energy"]
+    assert least["sum_bytes"] % 1024
+    words = least["cost"].removeprefix("python -m accel ").split()
+    assert main(*words, "--mapping", "fixed", "--json") == 0
+    costed = json.loads(capsys.readouterr().out)
+    for name in ("cycles", "dram_bytes"):
+        assert costed[name] == least[name]
+    assert costed["energy"]["total"] == least["energy"]
+
+
+def test_what_stops_before_its_state_is_written_promises_nothing(
+    main, tmp_path, monkeypatch, capsys
+):
+    def stopped(runner):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running._Runner, "step", stopped)
+    assert main("sweep", "--config", "mnist_mlp", "--out", tmp_path / "s", *SMALL) == 130
+    assert "go on" not in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_mistake_keeps_an_interrupted_sweep(main, tmp_path, capsys):
+    """--overwrite throws it away only when another one begins."""
+    out = tmp_path / "s"
+    out.mkdir()
+    (out / STATE).write_bytes(b"hours")
+    asked = ("sweep", "--config", "mnist_mlp", "--out", out, "--overwrite")
+    assert main(*asked, "--rows", "16", "8") == 2
+    assert (out / STATE).read_bytes() == b"hours"
+    assert main(*asked, *SMALL) == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted((*FILES, *plots.NAMES))
+
+
+def test_how_to_go_on():
+    """Neither twice --resume, nor --overwrite beside it."""
+    words = "python -m accel sweep --out 'a b' --overwrite --resume"
+    assert _again(words) == "python -m accel sweep --out 'a b' --resume"
+
+
+def test_a_full_disk_at_the_pictures_is_one_message(main, tmp_path, monkeypatch, capsys):
+    """All designs are done then: --resume draws and writes."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "s"
+    asked = ("sweep", "--config", "mnist_mlp", "--out", out, *SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "draw", full)
+        assert main(*asked) == 2
+    said = capsys.readouterr().err
+    assert f"error: `--out` (={out}) cannot be written: No space left on device" in said
+    assert "Traceback" not in said
+    assert [path.name for path in out.iterdir()] == [STATE]
+    assert main(*asked, "--resume") == 0
+    assert "million a second" not in capsys.readouterr().out
+
+
 S = ("sweep", "--config", "mnist_mlp")
 MISTAKES = [
     (("sweep",), "`--config` is missing"),
@@ -79,7 +149,10 @@ MISTAKES = [
     ((*S, "--rows", "0"), "`rows` (=(0,))"),
     ((*S, "--cols", "2000"), "`cols` (=2000)"),
     ((*S, "--dataflow", "xs"), "invalid choice 'xs'"),
-    ((*S, "--sum-kib", "-4"), "`sum_bytes` (=(-4096,))"),
+    ((*S, "--sum-kib", "-4"), "`--sum-kib` (=-4) must be whole bytes"),
+    ((*S, "--rows"), "`rows` (=()) of Sweep is empty; give values, or leave it out"),
+    ((*S, "--out", ""), "`out` (='') of Sweep must name a folder"),
+    ((*S, "--batch", "9" * 20), "of Sweep must be in 1..1,048,576"),
     ((*S, "--batch", "0"), "`batch` (=0)"),
     ((*S, "--longest-s", "0"), "`longest_s` (=0.0)"),
     ((*S, "--objectives", "beauty"), "`objectives` (='beauty') must be different ones of"),

@@ -6,11 +6,16 @@ import pytest
 
 from accel.cost import cost as costs
 from accel.cost.cost import cost
+from accel.cost.energy import prices
 from accel.cost.machines import find
+from accel.cost.mapper import choose
 from accel.cost.mapping import Mapping
+from accel.cost.movement import moved
+from accel.cost.preset import with_static
 from accel.cost.presets import PRESETS
 from accel.cost.summary import amount, print_cost
 from accel.cost.walk import Places, walk
+from accel.cost.work import Work
 from accel.cost.works import works
 from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, Network, Pool
@@ -55,8 +60,18 @@ def test_layers_are_walked_and_add_up(mapping: str) -> None:
         assert row["stall_cycles"] == got.stall
         assert row["traffic"]["buffer"]["inputs"] == got.counters.input_fetches
         assert row["macs"] == work.macs
+        sums = work.M * work.N * work.repeats
+        all_of = moved(got.counters, got, sums=sums, held="weights")
+        assert row["traffic"] == costs.table(all_of)
     for name in ("cycles", "macs", "dram_bytes", "buffer_bytes", "stall_cycles"):
         assert found[name] == sum(row[name] for row in found["layers"])
+    for row in (*found["layers"], found):
+        weights = row["traffic"]["dram"]["weights"]
+        assert row["utilization"] == row["macs"] / (256 * row["cycles"])
+        assert row["time_ms"] == pytest.approx(row["cycles"] / 700e6 * 1e3)
+        assert row["macs_per_weight_byte"] == row["macs"] / weights
+        assert row["macs_per_dram_byte"] == row["macs"] / row["dram_bytes"]
+    assert found["energy_per_image"] == found["energy"]["total"] / 3
     spent = [row["energy"]["total"] for row in found["layers"]]
     assert found["energy"]["total"] == sum(spent) > 0
     assert sum(found["energy"]["by_level"].values()) == found["energy"]["total"]
@@ -119,3 +134,54 @@ def test_energies_as_people_say_them() -> None:
     assert amount(2_500_000, "fJ") == "2.5 nJ"
     assert amount(3 * 10**15, "fJ") == "3 J"
     assert amount(1234, "thousandths") == "1,234 thousandths"
+
+
+@pytest.mark.parametrize("name", ["tpu_v1", "gemmini_16x16", "small_16x16"])
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_energy_is_the_sum_of_its_parts(name: str, preset: str) -> None:
+    """By level, by operand with MACs and static power, and line by line of the table from
+    the traffic; a MAC is paid once, all static cycles are."""
+    chip, power = find(name), PRESETS[preset]
+    if power.unit == "pJ":
+        power = with_static(power, 2.5)
+    found = cost(works(SMALL, 3), chip, power)
+    price = prices(power, chip.capacities, clock_mhz=chip.memory.clock_mhz)
+    for row in [*found["layers"], found]:
+        spent = row["energy"]
+        level, operand = spent["by_level"], spent["by_operand"]
+        assert sum(level.values()) == spent["total"]
+        moving = spent["total"] - level["mac"] - level["static"]
+        assert sum(operand.values()) == moving
+        assert level["mac"] == row["macs"] * price.mac
+        assert level["static"] == row["cycles"] * price.static
+        assert level["dram"] == row["dram_bytes"] * price.dram
+        bytes_at = {k: sum(v.values()) for k, v in row["traffic"].items()}
+        assert level["register"] == bytes_at["register"] * price.register
+        assert level["hop"] == bytes_at["hop"] * price.hop
+        sizes = {
+            one: sum(row["traffic"][place][one] for place in ("fill", "drain", "buffer"))
+            for one in row["traffic"]["dram"]
+        }
+        assert sum(sizes.values()) == row["buffer_bytes"]
+        assert level["buffer"] == sum(
+            size * getattr(price, f"buffer_{one}") for one, size in sizes.items()
+        )
+    for part in ("by_level", "by_operand", "table"):
+        for key, value in found["energy"][part].items():
+            assert value == sum(row["energy"][part][key] for row in found["layers"])
+
+
+def test_equal_layers_are_mapped_where_their_maps_lie() -> None:
+    """Four equal layers, the last unchained: four places, each chosen for itself."""
+    layers = [
+        Work(name=f"l{i}", images=64, row_bytes=64, K=64, N=64, chained=i in (1, 2))
+        for i in range(4)
+    ]
+    chip = find("small_16x16")
+    found = cost(layers, chip, PRESET)
+    assert len({tuple(row["kept"].values()) for row in found["layers"]}) == 4
+    for work, row in zip(layers, found["layers"], strict=True):
+        got = choose(work, chip.machine, chip.memory, Places(**row["kept"]))
+        assert (row["cycles"], row["dram_bytes"]) == (
+            got.totals.cycles, sum(got.totals[2:])
+        )  # fmt: skip

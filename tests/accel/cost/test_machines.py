@@ -35,6 +35,17 @@ def test_every_number_has_a_source_and_is_the_one_used(name: str) -> None:
         assert number.status in ("confirmed", "derived", "assumed")
 
 
+def test_capacities_are_those_of_the_buffers() -> None:
+    """What prices an access: outputs lie beside inputs."""
+    memory = find("tpu_v1").memory
+    assert find("tpu_v1").capacities._asdict() == {
+        "inputs": memory.activation_bytes,
+        "weights": memory.weight_bytes,
+        "sums": memory.sum_bytes,
+        "outputs": memory.activation_bytes,
+    }
+
+
 def test_an_unknown_machine_is_refused() -> None:
     """With the known ones."""
     with pytest.raises(InputError, match="must be one of tpu_v1, gemmini_16x16"):

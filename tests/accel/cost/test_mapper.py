@@ -1,12 +1,13 @@
 """The mapper finds what trying everything with the walk finds."""
 
 import random
+import re
 from itertools import product
 
 import pytest
 from cost_cases import case, machine, memory
 
-from accel.cost import closed_form, mapspace
+from accel.cost import closed_form, mapspace, reasons
 from accel.cost.energy import energy, prices
 from accel.cost.machines import find
 from accel.cost.mapper import choose
@@ -70,6 +71,50 @@ def test_nothing_is_better(objective: str) -> None:
         assert found.legal == legal
         assert (found.totals.cycles, sum(found.totals[2:])) == (got.cycles, got.dram)
         assert found.counters == got.counters
+
+
+def _classes(work, array, around, places) -> dict[tuple, tuple]:
+    """Key of every legal mapping that differs, by its blocks and its loops of more than
+    one block, with the mapping of the first order."""
+    found = {}
+    for mapping in _everything(work, array):
+        try:
+            got = walk(array, work, around, mapping, places)
+        except InputError:
+            continue
+        loops = [d for d in mapping.order if mapping.trips(work)[d] > 1]
+        blocks = mapping.images * mapping.strip, mapping.K, mapping.N
+        at = (*blocks, "".join(loops))
+        found.setdefault(at, ((got.cycles, got.dram), blocks, mapping))
+    return found
+
+
+def test_ties_and_the_runner_up() -> None:
+    """Of equals the largest blocks win; all others are counted; what comes next is named,
+    again by its largest blocks, wherever a layer has such."""
+    draw, ties = random.Random(8), 0
+    for _ in range(16):
+        one, array = case(draw, 5), machine(draw)
+        work = Work(**(vars(one.work) | {"repeats": 1}))
+        around = memory(draw, sum_bytes=draw.choice([100, 300]))
+        found = choose(work, array, around, one.places)
+        all_of = _classes(work, array, around, one.places)
+        assert found.evaluated == len(all_of)
+        ranked = sorted({key for key, *_ in all_of.values()})
+        best, *next_best = [
+            [(blocks, mapping) for key, blocks, mapping in all_of.values() if key == wanted]
+            for wanted in ranked[:2]
+        ]
+        largest = max(blocks for blocks, _ in best)
+        assert found.mapping == next(m for blocks, m in best if blocks == largest)
+        equals = re.search(r"(\d+) more as good", found.why)
+        assert int(equals[1] if equals else 0) == len(best) - 1
+        ties += len(best) > 1
+        if next_best:
+            largest = max(blocks for blocks, _ in next_best[0])
+            other = next(m for blocks, m in next_best[0] if blocks == largest)
+            assert f"runner-up {reasons._differs(found.mapping, other)}:" in found.why
+    assert ties > 5
 
 
 def test_the_counts_of_what_was_tried() -> None:

@@ -36,17 +36,20 @@ def test_a_buffer_holds_two_blocks_where_blocks_change() -> None:
     assert mapping.capacity(WORK, single)["sum_bytes"] == 4 * 10 * 8
 
 
-def test_kept_maps_lie_there_whole() -> None:
-    """Both maps, whichever of them is kept; the blocks of an input that comes fit too."""
-    whole = WORK.input_bytes + WORK.output_bytes
-    mapping = Mapping(strip=2, K=18, N=8)
-    for kept in ("inputs_kept", "outputs_kept"):
-        need = mapping.capacity(WORK, Memory(), **{kept: True})
-        assert need["activation_bytes"] == whole
-        small = Memory(activation_bytes=whole - 1)
-        with pytest.raises(InputError, match=f"take {whole} bytes"):
-            mapping.require_legal(WORK, small, **{kept: True})
-        mapping.require_legal(WORK, Memory(activation_bytes=whole), **{kept: True})
+@pytest.mark.parametrize(
+    ("kept", "strip", "input_bytes"),
+    [(("inputs_kept",), 2, 4 * 8 * 14), (("inputs_kept", "outputs_kept"), 2, 4 * 8 * 14),
+     (("outputs_kept",), 2, 2 * 4 * 14), (("outputs_kept",), 6, 2 * 8 * 14)],
+)  # fmt: skip
+def test_kept_maps_lie_there_whole(kept: tuple, strip: int, input_bytes: int) -> None:
+    """A kept input of 8 rows an image, or two blocks of one that comes, and the output."""
+    need = input_bytes + WORK.output_bytes
+    mapping, flags = Mapping(strip=strip, K=18, N=8), dict.fromkeys(kept, True)
+    assert mapping.capacity(WORK, Memory(), **flags)["activation_bytes"] == need
+    small = Memory(activation_bytes=need - 1)
+    with pytest.raises(InputError, match=f"take {need} bytes"):
+        mapping.require_legal(WORK, small, **flags)
+    mapping.require_legal(WORK, Memory(activation_bytes=need), **flags)
 
 
 def test_arrays_of_blocks_are_the_same_one_by_one() -> None:

@@ -50,6 +50,19 @@ def test_weights_are_cut_where_they_do_not_fit() -> None:
     assert fixed(wide, ARRAY, Memory(sum_bytes=2 * 4 * 4)).N == 4
 
 
+def test_a_kept_output_leaves_less_room_for_the_input() -> None:
+    """Two strips of 2 under a kernel of 5 take 12 input rows, of which the map has 10."""
+    one = Work(**(vars(WORK) | {"images": 1, "kernel_rows": 5}))
+    room = one.output_bytes + 12 * 14
+    for more, strip in ((0, 2), (-1, 1)):
+        tight = Memory(activation_bytes=room + more, sum_bytes=2 * 4 * 10 * 8)
+        assert tight.activation_bytes > one.input_bytes + one.output_bytes
+        assert fixed(one, ARRAY, tight).strip == 2
+        assert fixed(one, ARRAY, tight, Places(outputs_kept=True)).strip == strip
+        both = Places(inputs_kept=True, outputs_kept=True)
+        assert fixed(one, ARRAY, tight, both).strip == 2
+
+
 def test_too_small_buffers_are_refused() -> None:
     """With the buffer, the layer, and the bytes of the smallest blocks."""
     with pytest.raises(InputError, match=r"`weight_bytes` \(=143\).*conv1.*take 144"):

@@ -81,6 +81,27 @@ def test_every_period_matters(at):
         assert (np.asarray(less) < np.asarray(whole)).any()
 
 
+@pytest.mark.parametrize("worse", [1.001, 1.0])
+def test_what_a_front_cannot_beat_is_not_thrown_away(works, space, preset, worse):
+    """A front of one row's own ideal point, or a little worse, leaves that row."""
+    made = plan.make(works, space, preset)
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("all",))
+    with jax.enable_x64(True):
+        sweep = program.sweeper(mesh, NAMES)
+        nothing = np.full((3, 1), np.inf)
+        units = np.array([[made.units // 2]])
+        first = sweep(made.tables, nothing, units)
+        maybe, ideal = np.asarray(first.maybe)[0, 0], np.asarray(first.ideal)[0, 0]
+        assert maybe.sum() == first.legal[0, 0] > 3
+        least = dict(zip(METRICS, np.asarray(first.least)[0, 0].tolist(), strict=True))
+        assert ideal.min(1).tolist() == [least[name] for name in NAMES]
+        for row in np.flatnonzero(maybe)[::7]:
+            again = sweep(made.tables, worse * ideal[:, [row]], units)
+            assert np.asarray(again.maybe)[0, 0][row]
+            below = sweep(made.tables, 0.999 * ideal[:, [row]], units)
+            assert not np.asarray(below.maybe)[0, 0][row]
+
+
 def test_ceilings_are_exact_up_to_the_bound():
     draw = np.random.default_rng(3)
     bandwidth = draw.integers(1, 1 << 17, 4000)

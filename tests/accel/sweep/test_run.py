@@ -86,7 +86,7 @@ def test_reasons_count_the_designs_that_do_not_fit(swept, few, small_space):
         memory, blamed = design.memory, set()
         for work, places in zip(few, rule.kept(few, memory), strict=True):
             need = Mapping(strip=1, K=work.K, N=min(design.cols, work.N)).capacity(
-                work, memory, inputs_kept=places.inputs_kept
+                work, memory, **vars(places)
             )
             blamed |= {name for name in need if need[name] > getattr(memory, name)}
         for name in blamed:
