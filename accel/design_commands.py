@@ -59,7 +59,7 @@ class Source:
 class Changes:
     """Changes of the machine; what is left out stays as the machine has it."""
 
-    # Array of PEs.
+    # Array of PEs, of a systolic machine.
     rows: int | None = None
     cols: int | None = None
     dataflow: Dataflow | None = None
@@ -78,7 +78,8 @@ class Cost:
     layer by layer: which loop order and blocks a mapper chose, and why. Computes; steps
     nothing."""
 
-    # tpu_v1, gemmini_16x16, small_16x16, or a .toml file that describes a machine.
+    # tpu_v1, gemmini_16x16, small_16x16, tile_16x16, tile_inputs_16x16, dot_256, mac, or a
+    # .toml file that describes a machine.
     machine: str = "small_16x16"
     # Images at a time.
     batch: int = 1

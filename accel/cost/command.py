@@ -11,8 +11,10 @@ from accel.cost import machines
 from accel.cost.cost import cost
 from accel.cost.machines import Chip
 from accel.design_commands import Changes, Cost, buffer_bytes
+from accel.machine import Systolic
 from accel.source import named, preset_of, refuse_there, replaced, title, working, works_of
 from accel.sourced import Sourced
+from configs.errors import InputError
 from train.cli import stdout_kept_clean
 
 FILE, PICTURES = "cost.json", ("roofline.png", "energy.png")
@@ -52,6 +54,12 @@ def changed(chip: Chip, changes: Changes) -> Chip:
     """The machine with what the user gave in place of its own."""
     given = {name: value for name, value in vars(changes).items() if value is not None}
     array = {name: given.pop(name) for name in _ARRAY if name in given}
+    if array and not isinstance(chip.machine, Systolic):
+        name, value = next(iter(array.items()))
+        raise InputError(
+            f"`--{name}` (={value}) belongs to a systolic array, and {chip.name} is none; "
+            f"leave it out, or choose another --machine."
+        )
     memory = {
         name.replace("_kib", "_bytes"): buffer_bytes(name, given.pop(name))
         for name in _BUFFERS

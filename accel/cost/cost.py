@@ -8,9 +8,18 @@ from typing import Any, Literal
 
 from accel.cost import energy as energies
 from accel.cost import movement, works
+from accel.cost.closed_form import cut
 from accel.cost.dram_ratio import dram_ratio, explain
 from accel.cost.machines import Chip
-from accel.cost.mapper import OBJECTIVES, Choice, Evaluated, Objective, choose, evaluate
+from accel.cost.mapper import (
+    OBJECTIVES,
+    Choice,
+    Evaluated,
+    Objective,
+    choose,
+    evaluate,
+    on_chip,
+)
 from accel.cost.mapping import Mapping
 from accel.cost.preset import Preset
 from accel.cost.reasons import reasons
@@ -100,9 +109,7 @@ def _layer(work, places, choice, chip, preset, prices) -> tuple[dict[str, Any], 
     else:
         found, got, why = choice.mapping, Evaluated(*choice[1:3], None), choice.why
         tried = {name: getattr(choice, name) for name in Choice._fields[3:7]}
-    one = movement.moved(
-        got.counters, got.totals, sums=work.M * work.N, held=movement.held(machine)
-    )
+    one = on_chip(work, machine, cut(work, found), got.counters, got.totals)
     traffic = one * work.repeats
     cycles, compute = (work.repeats * n for n in (got.totals.cycles, got.totals.compute))
     spent = energies.energy(traffic, macs=work.macs, cycles=cycles, prices=prices)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from accel.cost.energy import Capacities
 from accel.cost.memory import KIB, MIB, Memory
-from accel.machine import Systolic
+from accel.machine import Dot, Mac, Systolic, Tile
 from accel.sourced import Sourced, Status
 from configs.errors import InputError
 
@@ -17,14 +17,14 @@ _OURS = "our choice: nothing is known"
 
 
 class Chip(NamedTuple):
-    """An array with its memory, the energies that go with it, and the sources of both."""
+    """A machine with its memory, the energies that go with it, and the sources of both."""
 
     name: str
-    machine: Systolic
+    machine: Systolic | Tile | Dot | Mac
     memory: Memory
     # Name of an energy preset.
     energy: str
-    # By field of `Systolic` or `Memory`.
+    # By field of the machine or of `Memory`.
     sources: dict[str, Sourced]
 
     @property
@@ -53,18 +53,23 @@ class Chip(NamedTuple):
             "name": self.name,
             "machine": self.machine.name,
             "multipliers": self.multipliers,
-            **{name: getattr(self.machine, name) for name in ("rows", "cols", "dataflow")},
+            **vars(self.machine),
             **vars(self.memory),
             "energy": self.energy,
             "sources": {name: number.to_dict() for name, number in self.sources.items()},
         }
 
 
-def _sourced(machine: Systolic, memory: Memory, said: dict[str, tuple[str, Status]]):
-    units = {"rows": "", "cols": "", "dram_mb_per_s": "MB/s", "clock_mhz": "MHz"}
+# Numbers of a machine that have a source: how many of what stand side by side.
+SIDES = ("rows", "cols", "inputs", "outputs", "multipliers")
+
+
+def _sourced(machine, memory: Memory, said: dict[str, tuple[str, Status]]):
+    units = dict.fromkeys((name for name in SIDES if name in vars(machine)), "")
+    units |= {"dram_mb_per_s": "MB/s", "clock_mhz": "MHz"}
     found = {}
     for name in (*units, "activation_bytes", "weight_bytes", "sum_bytes"):
-        value = getattr(machine if name in ("rows", "cols") else memory, name)
+        value = getattr(machine if name in vars(machine) else memory, name)
         source, status = said.get(name, (_OURS, "assumed"))
         unit = units.get(name, "bytes")
         found[name] = Sourced(value=value, unit=unit, source=source, status=status)
@@ -110,13 +115,20 @@ def _gemmini() -> Chip:
     return Chip("gemmini_16x16", machine, memory, "horowitz_45nm", sources)
 
 
-def _small() -> Chip:
-    machine, memory = Systolic(), Memory()
-    sources = _sourced(machine, memory, {})
-    return Chip("small_16x16", machine, memory, "horowitz_45nm", sources)
+def _small(name: str, machine: Systolic | Tile | Dot | Mac) -> Chip:
+    """One of the lecture's machines; all of them have the same memory."""
+    memory = Memory()
+    return Chip(name, machine, memory, "horowitz_45nm", _sourced(machine, memory, {}))
 
 
-CHIPS = {chip.name: chip for chip in (_tpu_v1(), _gemmini(), _small())}
+_SMALL = (
+    _small("small_16x16", Systolic()),
+    _small("tile_16x16", Tile()),
+    _small("tile_inputs_16x16", Tile(loop="inputs")),
+    _small("dot_256", Dot()),
+    _small("mac", Mac()),
+)
+CHIPS = {chip.name: chip for chip in (_tpu_v1(), _gemmini(), *_SMALL)}
 
 
 def find(text: str) -> Chip:

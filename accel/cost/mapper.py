@@ -15,9 +15,10 @@ from accel.cost.closed_form import Totals
 from accel.cost.energy import Prices, energy
 from accel.cost.mapping import Blocks, Mapping
 from accel.cost.memory import Memory
-from accel.cost.movement import held, moved
+from accel.cost.movement import accumulations, held, moved
 from accel.cost.reasons import reasons
 from accel.cost.rule import sides
+from accel.cost.traffic import Traffic
 from accel.cost.walk import Places, port_cycles
 from accel.cost.work import Work
 from accel.counters import Counters
@@ -134,9 +135,18 @@ def _evaluate(work, machine, memory, places, form, order, prices) -> Evaluated:
     counters = closed_form.counted(form, predict)
     if prices is None:
         return Evaluated(totals, counters, None)
-    traffic = moved(counters, totals, sums=work.M * work.N, held=held(machine))
+    traffic = on_chip(work, machine, form, counters, totals)
     spent = energy(traffic, macs=counters.macs, cycles=totals.cycles, prices=prices)
     return Evaluated(totals, counters, spent.total)
+
+
+def on_chip(
+    work: Work, machine: Machine, form: closed_form.Cut, counters: Counters, totals: Totals
+) -> Traffic:
+    """What one repeat of a layer moves, at every level."""
+    sums, cut = work.M * work.N, (form.trips["K"], form.size["K"], form.last["K"])
+    added = accumulations(machine, macs=counters.macs, sums=sums, K=cut)
+    return moved(counters, totals, sums=sums, held=held(machine), added=added)
 
 
 def _key(found: Evaluated, objective: Objective) -> tuple:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from accel.cost import presets, units
-from accel.cost.machines import CHIPS, Chip
+from accel.cost.machines import CHIPS, SIDES, Chip
 from accel.cost.memory import Memory
 from accel.cost.toml_lines import TomlLines
-from accel.machine import Systolic
+from accel.machine import Dot, Mac, Systolic, Tile
 from accel.sourced import Sourced
 from configs.checks import brief
 from configs.errors import InputError
@@ -63,13 +63,41 @@ _PORTS = {
         ("sums", "sum"),
     )
 }
-_ARRAY = ("rows", "cols", "dataflow")
-_CHOSEN = ("registers", "load", "double_buffered", "energy", *_PORTS)
-_KNOWN = ("name", *_ARRAY, *_FIELDS, *_CHOSEN)
-_SAMPLES = {
-    "name": '"my_chip"', "rows": "16", "cols": "16", "dataflow": '"ws"',
-    **{key: f'"{field.sample}"' for key, field in _FIELDS.items()},
-}  # fmt: skip
+
+
+class _Kind(NamedTuple):
+    """A kind of machine: its entries with right ones, and those that may be left out."""
+
+    made: type
+    # Entry: the field it sets, and a sample.
+    sides: dict[str, tuple[str, str]]
+    chosen: dict[str, str]
+
+
+_KINDS = {
+    "systolic": _Kind(
+        Systolic,
+        {"rows": ("rows", "16"), "cols": ("cols", "16"), "dataflow": ("dataflow", '"ws"')},
+        {"registers": "weights", "load": "load"},
+    ),
+    "tile": _Kind(
+        Tile,
+        {"inputs": ("inputs", "16"), "outputs": ("outputs", "16")},
+        {"loop": "loop"},
+    ),
+    "dot": _Kind(Dot, {"multipliers": ("multipliers", "256")}, {}),
+    "mac": _Kind(Mac, {}, {}),
+}
+_CHOSEN = ("machine", "double_buffered", "energy", *_PORTS)
+
+
+def _samples(kind: _Kind) -> dict[str, str]:
+    """Entries that must be there, each with a right one."""
+    return {
+        "name": '"my_chip"',
+        **{key: sample for key, (_, sample) in kind.sides.items()},
+        **{key: f'"{field.sample}"' for key, field in _FIELDS.items()},
+    }
 
 
 def load(path: Path) -> Chip:
@@ -81,17 +109,20 @@ def load(path: Path) -> Chip:
     """
     file = TomlLines(path)
     content = file.content
+    kind = _kind(file, content.get("machine", "systolic"))
+    known = (*_samples(kind), *kind.chosen, *_CHOSEN)
     for key in content:
-        if key not in _KNOWN:
-            raise file.wrong(f"`{key}` is unknown; there are {', '.join(_KNOWN)}", key)
-    for key, sample in _SAMPLES.items():
+        if key not in known:
+            raise file.wrong(f"`{key}` is unknown; there are {', '.join(known)}", key)
+    for key, sample in _samples(kind).items():
         if key not in content:
             raise file.wrong(f"`{key}` is missing; add the line {key} = {sample}")
     name = _name(file, content["name"])
-    machine = _machine(file, content)
+    machine = _machine(file, content, kind)
     memory, sources = _memory(file, content)
-    for side in ("rows", "cols"):
-        sources[side] = _given(path, getattr(machine, side), "")
+    for side in SIDES:
+        if side in vars(machine):
+            sources[side] = _given(path, getattr(machine, side), "")
     energy = content.get("energy", "horowitz_45nm")
     if not isinstance(energy, str) or energy not in presets.PRESETS:
         known = ", ".join(presets.PRESETS)
@@ -103,8 +134,9 @@ def example(path: Path) -> None:
     """Writes a file that `load` takes, to be changed."""
     lines = [
         "# A machine: sides of its array, dataflow ws, os or is; buffers, DRAM and clock.",
-        *(f"{key} = {sample}" for key, sample in _SAMPLES.items()),
+        *(f"{key} = {sample}" for key, sample in _samples(_KINDS["systolic"]).items()),
         "# What may be left out:",
+        'machine = "systolic"  # or tile (inputs, outputs, loop), dot (multipliers), mac',
         'registers = "single"  # or "shadow"; then load = "skewed" or "global"',
         "double_buffered = true",
         'energy = "horowitz_45nm"',
@@ -123,15 +155,21 @@ def _name(file: TomlLines, value: Any) -> str:
     return value
 
 
-def _machine(file: TomlLines, content: dict[str, Any]) -> Systolic:
-    given = {"rows": "rows", "cols": "cols", "dataflow": "dataflow", "weights": "registers",
-             "load": "load"}  # fmt: skip
+def _kind(file: TomlLines, value: Any) -> _Kind:
+    if not isinstance(value, str) or value not in _KINDS:
+        rule = f"`machine` (={brief(value)}) must be one of {', '.join(_KINDS)}"
+        raise file.wrong(rule, "machine")
+    return _KINDS[value]
+
+
+def _machine(file: TomlLines, content: dict[str, Any], kind: _Kind):
+    given = {key: field for key, (field, _) in kind.sides.items()} | kind.chosen
     made: dict[str, Any] = {}
-    for field, key in given.items():
+    for key, field in given.items():
         if key in content:
             made[field] = content[key]
-            _checked(file, key, Systolic, made)
-    return Systolic(**made)
+            _checked(file, key, kind.made, made)
+    return kind.made(**made)
 
 
 def _memory(file: TomlLines, content: dict[str, Any]) -> tuple[Memory, dict[str, Sourced]]:

@@ -3,7 +3,10 @@
 Every multiplication takes each of its operands from exactly one place: the register that
 holds it, the neighbour that had it before (a hop), or a buffer, at the edge of the array.
 A weight-stationary array holds weights, an input-stationary one inputs; every other
-machine holds sums, which are read and written, 4 bytes each way.
+machine holds sums, which are read and written as often as they are added to, 4 bytes each
+way: at every multiplication by one multiplier and by an output-stationary array, once a
+slice of K behind an adder tree. A tile machine that uses up its inputs first holds none:
+its sums are in the buffer. A wire to several multipliers counts as a hop to each but one.
 
 Every sum that leaves the array is written to the sum buffer, 4 bytes; it is read there
 once more, to be added to or, when it is finished, to become one byte of output, which goes
@@ -17,14 +20,15 @@ from typing import Any, Literal
 from accel.cost.traffic import Traffic
 from accel.cost.walk import SUM_BYTES
 from accel.counters import Count, Counters
-from accel.machine import Direct, Machine, Systolic
+from accel.machine import Direct, Dot, Machine, Systolic, Tile
+from accel.predict.closed_forms import Size, ceil_divide
 
 Held = Literal["inputs", "weights", "sums"]
 
 NOT_COUNTED = (
     "Held operands on their way into the array, finished sums of an output-stationary "
-    "array on their way out, and registers of processing elements without a useful "
-    "multiplication.",
+    "array on their way out, registers of processing elements without a useful "
+    "multiplication, and those between the levels of an adder tree.",
 )
 
 
@@ -35,7 +39,28 @@ def held(machine: Machine) -> Held:
     return "weights" if isinstance(machine, Direct) else "sums"
 
 
-def moved(counted: Counters, dram: Any, *, sums: Count, held: Held) -> Traffic:
+def accumulations(
+    machine: Machine, *, macs: Count, sums: Count, K: tuple[Size, Size, Size]
+) -> Count:
+    """How often held sums are added to, for ints or int64 arrays.
+
+    Args:
+      K: blocks of K, terms of a block, and of the last one.
+    """
+    match machine:
+        case Tile(loop="inputs"):
+            return 0
+        case Tile() | Dot():
+            depth = machine.inputs if isinstance(machine, Tile) else machine.multipliers
+            blocks, size, last = K
+            slices = (blocks - 1) * ceil_divide(size, depth) + ceil_divide(last, depth)
+            return sums * slices
+    return macs
+
+
+def moved(
+    counted: Counters, dram: Any, *, sums: Count, held: Held, added: Count | None = None
+) -> Traffic:
     """Bytes at every place, for ints or int64 arrays.
 
     Args:
@@ -43,6 +68,7 @@ def moved(counted: Counters, dram: Any, *, sums: Count, held: Held) -> Traffic:
       dram: `Totals` or `Walked`, of which the bytes to and from DRAM are taken.
       sums: M * N, finished sums.
       held: as `held` says of the machine.
+      added: how often held sums are added to; None: at every multiplication.
     """
     macs = counted.macs
     # Sums that a later slice of K begins with.
@@ -67,7 +93,9 @@ def moved(counted: Counters, dram: Any, *, sums: Count, held: Held) -> Traffic:
         buffer_outputs=sums - dram.dram_outputs,
         register_inputs=macs if held == "inputs" else 0,
         register_weights=macs if held == "weights" else 0,
-        register_sums=2 * SUM_BYTES * macs if held == "sums" else 0,
+        register_sums=(
+            2 * SUM_BYTES * (macs if added is None else added) if held == "sums" else 0
+        ),
         hop_inputs=0 if held == "inputs" else inputs,
         hop_weights=0 if held == "weights" else weights,
         hop_sums=0 if held == "sums" else chains,

@@ -40,7 +40,7 @@ def print_cost(report: Mapping[str, Any]) -> None:
         "roofline",
         f"weights once {roof['weights_ms']:.3g} ms, MACs at the peak "
         f"{roof['macs_ms_per_image']:.3g} ms an image: balance at batch "
-        f"{roof['balance_batch']:.4g}; ridge {roof['ridge_macs_per_byte']:,.0f} MAC/byte",
+        f"{roof['balance_batch']:.4g}; ridge {roof['ridge_macs_per_byte']:,.4g} MAC/byte",
     )
     out.print(found)
     out.print()

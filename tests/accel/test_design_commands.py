@@ -159,6 +159,19 @@ def test_changes_of_a_machine_are_said(main):
     assert changed(chip, Changes(dataflow="os")).machine.weights == "single"
 
 
+@pytest.mark.parametrize("machine", ["mac", "dot_256", "tile_16x16", "tile_inputs_16x16"])
+def test_the_lectures_machines_have_memory_too(main, machine, capsys):
+    """Enough of it, the cycles of the machine are those of its closed form, and on one
+    image a dense layer's weights are most of what moves."""
+    assert main("cost", "--config", "mnist_mlp", "--machine", machine, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["cycles"] == found["compute_cycles"] + found["stall_cycles"]
+    dram = found["traffic"]["dram"]
+    assert dram["weights"] >= found["macs"] > 100 * dram["inputs"]
+    levels = found["energy"]["by_level"]
+    assert max(levels, key=levels.__getitem__) in ("dram", "buffer")
+
+
 # TPU.
 
 
@@ -247,6 +260,7 @@ MISTAKES = [
     ((*C, "--machine", "tpu_v9"), "`machine` (='tpu_v9') must be one of tpu_v1,"),
     ((*C, "--machine", "absent.toml"), "absent.toml"),
     ((*C, "--energy", "3nm"), "(='3nm')"),
+    ((*C, "--machine", "mac", "--rows", "4"), "`--rows` (=4) belongs to a systolic array"),
     ((*C, "--rows", "0"), "`rows` (=0) of Systolic must be in 1..1024"),
     ((*C, "--sum-kib", "-1"), "`--sum-kib` (=-1) must be whole bytes"),
     ((*C, "--sum-kib", "0.3"), "`--sum-kib` (=0.3) must be whole bytes"),

@@ -26,7 +26,7 @@ def test_tpu_v1_as_published() -> None:
 def test_every_number_has_a_source_and_is_the_one_used(name: str) -> None:
     """A changed field with an old source would be seen."""
     chip = find(name)
-    fields = {**vars(chip.memory), "rows": chip.machine.rows, "cols": chip.machine.cols}
+    fields = {**vars(chip.memory), **vars(chip.machine)}
     assert chip.energy in PRESETS
     assert set(chip.sources) == {"rows", "cols", "activation_bytes", "weight_bytes",
                                  "sum_bytes", "dram_mb_per_s", "clock_mhz"}  # fmt: skip

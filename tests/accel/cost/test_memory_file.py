@@ -4,7 +4,17 @@ import pytest
 
 from accel.cost import memory_file
 from accel.cost.machines import find
+from accel.machine import Dot, Mac, Systolic, Tile
 from configs.errors import InputError
+
+# What every kind of machine states.
+MEMORY = """name = "mine"
+activations = "256 KiB"
+weights = "128 KiB"
+sums = "64 KiB"
+dram = "34 GB/s"
+clock = "700 MHz"
+"""
 
 
 @pytest.fixture
@@ -78,3 +88,44 @@ def test_a_missing_entry_is_named(tmp_path, text) -> None:
         InputError, match='`clock` is missing; add the line clock = "700 MHz"'
     ):
         memory_file.load(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "machine"),
+    [
+        (
+            'machine = "tile"\ninputs = 8\noutputs = 4\nloop = "inputs"',
+            Tile(inputs=8, outputs=4, loop="inputs"),
+        ),
+        ('machine = "dot"\nmultipliers = 32', Dot(multipliers=32)),
+        ('machine = "mac"', Mac()),
+        ("rows = 4\ncols = 8\ndataflow = 'os'", Systolic(rows=4, cols=8, dataflow="os")),
+    ],
+)
+def test_every_kind_of_machine(tmp_path, kind, machine) -> None:
+    """Each with the entries that it has, and a source for each number."""
+    path = tmp_path / "chip.toml"
+    path.write_text(f"{MEMORY}{kind}\n")
+    chip = memory_file.load(path)
+    assert chip.machine == machine
+    numbers = {name for name, value in vars(machine).items() if type(value) is int}
+    assert numbers - {"access_cycles"} <= chip.sources.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ('machine = "gpu"', "`machine` (='gpu') must be one of systolic, tile, dot, mac"),
+        ('machine = "mac"\nrows = 4', "`rows` is unknown"),
+        ('machine = "dot"', "`multipliers` is missing; add the line multipliers = 256"),
+        ('machine = "dot"\nmultipliers = 0', "`multipliers` (=0)"),
+        ('machine = "tile"\ninputs = 4\noutputs = 4\nloop = "x"', "`loop` (='x')"),
+    ],
+)
+def test_entries_of_another_kind_are_refused(tmp_path, kind, said) -> None:
+    path = tmp_path / "chip.toml"
+    path.write_text(f"{MEMORY}{kind}\n")
+    with pytest.raises(InputError) as refused:
+        memory_file.load(path)
+    assert said in str(refused.value)
+    assert str(path) in str(refused.value)

@@ -7,10 +7,10 @@ from cost_cases import case, memory
 
 from accel.cost.mapping import Mapping
 from accel.cost.memory import Memory
-from accel.cost.movement import held, moved
+from accel.cost.movement import accumulations, held, moved
 from accel.cost.walk import walk
 from accel.cost.work import Work
-from accel.machine import Direct, Mac, Systolic
+from accel.machine import Direct, Dot, Mac, Systolic, Tile
 
 
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
@@ -49,3 +49,29 @@ def test_a_slice_of_k_begins_with_sums() -> None:
     t = moved(got.counters, got, sums=6, held=held(Mac()))
     assert (t.buffer_sum_writes, t.buffer_sum_reads) == (48, 48)
     assert held(Direct()) == "weights"
+
+
+@pytest.mark.parametrize("machine", [Dot(multipliers=4), Tile(inputs=4, outputs=3)])
+@pytest.mark.parametrize(("K", "block"), [(10, 10), (10, 4), (9, 8), (3, 2), (8, 8)])
+def test_a_tree_adds_to_its_sum_once_a_slice(machine, K, block) -> None:
+    """Counted slice by slice; a block of K that is no multiple of the tree has a ragged
+    slice of its own."""
+    slices = sum(-(-min(block, K - at) // 4) for at in range(0, K, block))
+    blocks = -(-K // block)
+    cut = (blocks, block, K - (blocks - 1) * block)
+    assert accumulations(machine, macs=6 * K, sums=6, K=cut) == 6 * slices
+
+
+def test_who_holds_sums_and_who_does_not() -> None:
+    """One multiplier and an output-stationary array add at every multiplication; a tile
+    machine that uses up its inputs keeps its sums in the buffer."""
+    for machine, expected in (
+        (Mac(), 60),
+        (Systolic(dataflow="os"), 60),
+        (Tile(loop="inputs"), 0),
+    ):
+        assert accumulations(machine, macs=60, sums=6, K=(1, 10, 10)) == expected
+    work = Work(name="l", images=3, row_bytes=10, K=10, N=2)
+    got = walk(Mac(), work, Memory(), Mapping(images=3, strip=1, K=10, N=2))
+    moving = [moved(got.counters, got, sums=6, held="sums", added=n) for n in (None, 18)]
+    assert [t.register_sums for t in moving] == [8 * 60, 8 * 18]
