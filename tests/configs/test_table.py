@@ -97,7 +97,9 @@ def test_the_overview_names_everything_at_every_width(capsys, monkeypatch):
         assert "138.4 M   15.5 G" in printed
 
 
-def test_the_overview_puts_experiments_before_networks(capsys):
+def test_the_overview_puts_experiments_before_networks(capsys, monkeypatch):
+    # So wide that no description wraps.
+    monkeypatch.setenv("COLUMNS", "200")
     table.print_overview([registry.load(name) for name in NAMES])
     lines = capsys.readouterr().out.splitlines()[2:]
     listed = [line.split()[0] if line.strip() else "" for line in lines]
