@@ -50,9 +50,10 @@ def print_cost(report: Mapping[str, Any]) -> None:
     out.print()
     out.print(report["dram"]["explained"])
     out.print()
-    for title, name in (("Assumed", "notes"), ("Not counted", "not_counted")):
-        for line in report[name]:
-            out.print(f"{title}: {line[0].lower()}{line[1:]}")
+    for line in report["notes"]:
+        out.print(f"Note: {line}")
+    for line in report["not_counted"]:
+        out.print(f"Not counted: {line[0].lower()}{line[1:]}")
 
 
 def amount(value: float, unit: str) -> str:
