@@ -88,6 +88,8 @@ class Cost:
     energy: str | None = None
     # Energy of DRAM, pJ a bit [the table's own].
     dram_pj_per_bit: float | None = None
+    # Power drawn in every cycle, W; 28 for an idle first TPU [the table's own].
+    static_w: float | None = None
     # Blocks and loop order: the best of all, or by the fixed rule of `sweep`.
     mapping: Literal["mapper", "fixed"] = "mapper"
     # What the best mapping is best in.
@@ -174,6 +176,8 @@ class Tpu:
     assembly: str | None = None
     # Replace what is there.
     overwrite: bool = False
+    # Print the table of the paper's applications in markdown.
+    markdown: bool = False
     # Print one JSON document.
     json: bool = False
     source: Annotated[Source, tyro.conf.arg(name="")] = field(default_factory=Source)

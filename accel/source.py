@@ -129,13 +129,18 @@ def title(source: Source) -> str:
     return Path(value).stem if Path(value).suffix else Path(value).name
 
 
-def preset_of(name: str, dram_pj_per_bit: float | None) -> Any:
-    """The energy table of that name or file, with a DRAM of the user's if one is given."""
+def preset_of(
+    name: str, dram_pj_per_bit: float | None, static_w: float | None = None
+) -> Any:
+    """The energy table of that name or file, with the user's DRAM and static power if they
+    are given."""
     from accel.cost import energy_file
-    from accel.cost.preset import with_dram
+    from accel.cost.preset import with_dram, with_static
 
     preset = energy_file.resolve(name)
-    return preset if dram_pj_per_bit is None else with_dram(preset, dram_pj_per_bit)
+    if dram_pj_per_bit is not None:
+        preset = with_dram(preset, dram_pj_per_bit)
+    return preset if static_w is None else with_static(preset, static_w)
 
 
 def refuse_there(out: Path, files: Sequence[str], overwrite: bool) -> None:

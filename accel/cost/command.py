@@ -26,7 +26,9 @@ def command(asked: Cost, words: str) -> int:
     """Computes, prints, and writes if there is a place for it."""
     chip = changed(machines.find(asked.machine), asked.changes)
     preset = preset_of(
-        chip.energy if asked.energy is None else asked.energy, asked.dram_pj_per_bit
+        chip.energy if asked.energy is None else asked.energy,
+        asked.dram_pj_per_bit,
+        asked.static_w,
     )
     out = Path(asked.out) if asked.out else None
     if out:

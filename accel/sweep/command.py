@@ -115,26 +115,27 @@ def _again(words: str) -> str:
 
 
 def _hand_over(found: dict[str, Any], asked: Sweep) -> None:
-    """The commands that take a named design further, as they are to be typed."""
+    """Gives each named design the commands that take it further, ready to be typed."""
+    found["named"] = {
+        name: row | _commands(row, asked) for name, row in found["named"].items()
+    }
+
+
+def _commands(row: dict[str, Any], asked: Sweep) -> dict[str, str | None]:
     kind, value = asked.source.require()
     network = f"--{kind} {shlex.quote(value)}"
-    for row in found["named"].values():
-        array = f"--rows {row['rows']} --cols {row['cols']} --dataflow {row['dataflow']}"
-        buffers = " ".join(
-            f"--{name.replace('_', '-')} {row[name.replace('_kib', '_bytes')] / KIB:.17g}"
-            for name in _BUFFERS
-        )
-        row["cost"] = (
-            f"python -m accel cost {network} --batch {asked.batch} {array} {buffers} "
-            f"--dram-mb-per-s {row['dram_mb_per_s']} --clock-mhz {row['clock_mhz']} "
-            f"{_energies(asked)}"
-        )
-        row["verify"] = (
-            f"python -m accel verify {network} {array} --batch {asked.batch} --clock-mhz "
-            f"{row['clock_mhz']}"
-            if kind == "run"
-            else None
-        )
+    array = f"--rows {row['rows']} --cols {row['cols']} --dataflow {row['dataflow']}"
+    clock = f"--batch {asked.batch} --clock-mhz {row['clock_mhz']}"
+    buffers = " ".join(
+        f"--{name.replace('_', '-')} {row[name.replace('_kib', '_bytes')] / KIB:.17g}"
+        for name in _BUFFERS
+    )
+    cost = (
+        f"python -m accel cost {network} {array} {buffers} "
+        f"--dram-mb-per-s {row['dram_mb_per_s']} {clock} {_energies(asked)}"
+    )
+    verify = f"python -m accel verify {network} {array} {clock}"
+    return {"cost": cost, "verify": verify if kind == "run" else None}
 
 
 def _energies(asked: Sweep) -> str:

@@ -30,7 +30,7 @@ def print_sweep(summary: Mapping[str, Any]) -> None:
         out.print("best mapped: each layer with the mapping that takes the fewest cycles.")
     out.print(f"Energies: {summary['preset']}.")
     fastest = summary["named"]["fastest"]
-    for command in (fastest.get("cost"), fastest["verify"]):
+    for command in (fastest.get("cost"), fastest.get("verify")):
         if command:
             out.print(f"next  {command}")
 

@@ -13,7 +13,7 @@ from accel.cost.work import Work
 from accel.sweep.choices import REASONS
 from accel.sweep.front import Front, knees
 from accel.sweep.metrics import HEAT, METRICS, WHOLE
-from accel.sweep.space import Design, Space
+from accel.sweep.space import Space
 
 RULE = (
     "Fixed mapping rule: loops M, N, K with K whole; all of N if the weights fit, else one "
@@ -21,14 +21,6 @@ RULE = (
     "Area is a proxy: multipliers + buffer bytes. Bandwidth and clock have no area, and "
     "the energy of a byte does not depend on them."
 )
-
-
-def verify_command(design: Design, run: str = "RUN") -> str:
-    """The command that proves the design's array bit by bit."""
-    return (
-        f"python -m accel verify --run {run} --rows {design.rows} --cols {design.cols} "
-        f"--dataflow {design.dataflow}"
-    )
 
 
 def row(space: Space, index: int, values: np.ndarray) -> dict[str, Any]:
@@ -71,10 +63,7 @@ def summary(
         "bounds": {"cycles": plan.bounds[0], "energy": plan.bounds[1]},
         "rule": RULE,
         "front": rows,
-        "named": {
-            name: one | {"verify": verify_command(space.design(one["index"]))}
-            for name, one in named.items()
-        },
+        "named": named,
         "least": found["least"],
         "heat": _heat(space, state.heat),
         **clocked,

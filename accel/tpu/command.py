@@ -33,6 +33,10 @@ def command(asked: Tpu, words: str) -> int:
         return _tpu_run(asked, Path(chosen[1]), machine, words)
     if chosen is None and asked.workload is None:
         return _tpu_paper(asked)
+    if asked.markdown:
+        raise InputError(
+            "`--markdown` (=True) is of the paper's applications; name no network with it."
+        )
     if chosen and chosen[0] == "onnx":
         network = _integers(Path(chosen[1]))
         if network is not None:
@@ -129,6 +133,13 @@ def _tpu_paper(asked: Tpu) -> int:
     from train.progress import Display
 
     _refuse_changes(asked)
+    if asked.markdown:
+        from accel.tpu import fit, paper
+        from accel.tpu.shown import markdown
+
+        machine = fit.fitted_machine()
+        print(markdown([fit.predict(app, machine) for app in paper.APPS]), end="")
+        return 0
     _refuse_images(asked)
     with stdout_kept_clean():
         Display().say("the six applications of the TPU paper: about 10 s")

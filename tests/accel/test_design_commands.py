@@ -159,6 +159,18 @@ def test_changes_of_a_machine_are_said(main):
     assert changed(chip, Changes(dataflow="os")).machine.weights == "single"
 
 
+def test_static_power_is_a_parameter(main, capsys):
+    """28 W at 700 MHz are 40 nJ a cycle, and nothing else changes."""
+    found = []
+    for watts in ("0", "28"):
+        assert main("cost", "--config", "mnist_mlp", "--static-w", watts, "--json") == 0
+        found.append(json.loads(capsys.readouterr().out))
+    levels = [one["energy"]["by_level"] for one in found]
+    assert levels[0].pop("static") == 0
+    assert levels[1].pop("static") == 40_000_000 * found[1]["cycles"]
+    assert levels[0] == levels[1]
+
+
 @pytest.mark.parametrize("machine", ["mac", "dot_256", "tile_16x16", "tile_inputs_16x16"])
 def test_the_lectures_machines_have_memory_too(main, machine, capsys):
     """Enough of it, the cycles of the machine are those of its closed form, and on one
@@ -234,6 +246,14 @@ def test_our_own_onnx_file_is_executed(verified, main, capsys):
     assert found["dataset"]["name"] == "random pixels, seed 0"
 
 
+def test_the_papers_table_in_markdown(main, capsys):
+    """A head, a rule, six applications; nothing else."""
+    assert main("tpu", "--markdown") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8
+    assert lines[2].startswith("| MLP0 | 12.3 |")
+
+
 def test_a_workload_is_explained(main, capsys):
     assert main("tpu", "--workload", "mlp1", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -289,6 +309,8 @@ MISTAKES = [
     (("tpu", "--batch", "3"), "`--batch` (=3) needs a network"),
     (("tpu", "--assembly", "x.asm"), "`--assembly` (=x.asm) needs a network"),
     ((*T, "--batch", "0"), "`batch` (=0)"),
+    ((*T, "--markdown"), "`--markdown` (=True) is of the paper's applications"),
+    ((*C, "--static-w", "-1"), "`static_w` (=-1.0)"),
     ((*T, "--side", "0"), "`side` (=0)"),
     ((*T, "--side", "1025"), "`side` (=1025)"),
     ((*T, "--side", "100"), "`side` (=100) of Tpu must be a power of two, or three times"),

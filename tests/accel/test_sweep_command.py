@@ -38,6 +38,10 @@ def test_a_sweep_of_a_run_writes_its_front(verified, main, capsys):
     assert costed["cycles"] == fastest["cycles"]
     assert costed["energy"]["total"] == fastest["energy"]
     assert costed["dram_bytes"] == fastest["dram_bytes"]
+    for row in found["named"].values():
+        assert f"--rows {row['rows']} --cols {row['cols']} " in row["verify"]
+        assert f"--dataflow {row['dataflow']} " in row["verify"]
+    assert f"next  {fastest['verify']}" in said
     words = fastest["verify"].removeprefix("python -m accel ").split()
     assert main(*words, "--images", "2", "--overwrite") == 0
     assert capsys.readouterr().out.startswith("VERIFIED")
