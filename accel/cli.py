@@ -19,8 +19,7 @@ from accel.design_commands import Cost, Sweep, Tpu
 from accel.machine import Systolic
 from accel.simulate.faults import REGISTERS
 from configs.errors import InputError
-from quant.cli import all_cores
-from train.cli import guarded, stdout_kept_clean
+from train.cli import all_cores, guarded, stdout_kept_clean
 
 _DESCRIPTION = """Runs the integer network of a run on simulated machines, clock edge by
 clock edge.

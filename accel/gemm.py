@@ -40,7 +40,7 @@ class Gemm:
 
 def gemms(network: Network, images: int = 1) -> list[Gemm]:
     """The products of all layers with weights, blocks taken apart, in order."""
-    leaves = (info for info in network.leaves() if info.weights)
+    leaves = (info for info in network.lowered().leaves() if info.weights)
     return [gemm for info in leaves for gemm in _products(info, images)]
 
 

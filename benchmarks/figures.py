@@ -36,6 +36,9 @@ RUNS = {
     "mnist_cnn_fast": [["--seed", str(seed)] for seed in (0, 1, 2)],
     "mnist_mlp": [["--seed", "0"]],
     "mnist_cnn_gap": [["--seed", "0"]],
+    # The two that are compared on rotated MNIST.
+    "mnist_p4cnn": [["--seed", str(seed)] for seed in (0, 1, 2)],
+    "mnist_z2cnn": [["--seed", str(seed)] for seed in (0, 1, 2)],
     "mnist_cnn_embedded": [
         ["--data.source", "embedded", "--seed", str(s)] for s in (0, 1, 2)
     ],

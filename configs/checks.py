@@ -14,8 +14,13 @@ from typing import Any
 
 from configs.errors import InputError
 
-_NOUNS = {int: "a whole number", float: "a finite number", str: "text"}
-_EXAMPLES = {int: "3", float: "0.5", str: "'mnist'"}
+_NOUNS = {
+    int: "a whole number",
+    float: "a finite number",
+    str: "text",
+    bool: "True or False",
+}
+_EXAMPLES = {int: "3", float: "0.5", str: "'mnist'", bool: "True"}
 
 
 @functools.cache

@@ -15,6 +15,8 @@ from configs.errors import InputError
 
 Activation = Literal["identity", "relu", "softplus", "sigmoid", "tanh"]
 Padding = Literal["valid", "zero", "mean", "edge"]
+# Turns by 90 degrees in the symmetry "p4".
+ORIENTATIONS = 4
 Shape = tuple[int, ...]
 
 
@@ -65,7 +67,13 @@ def same_paddings(
 
 @dataclass(frozen=True, kw_only=True)
 class Conv:
-    """2-D convolution with bias, then an activation; weights are (R, S, C / groups, F)."""
+    """2-D convolution with bias, then an activation; weights are (R, S, C / groups, F).
+
+    With a symmetry (a group convolution, Cohen and Welling 2016, arXiv:1602.07576,
+    sections 4.2 and 6) the features are maps in four orientations, orientation slowest:
+    channel r * (F / 4) + m is map m, its filter turned r times 90 degrees
+    counter-clockwise. A quarter of the weights and biases is independent and counted.
+    """
 
     # Output channels F.
     features: int
@@ -81,12 +89,28 @@ class Conv:
     # Parts that channels and features fall into, each with weights of its own; as many
     # as there are channels make it depthwise.
     groups: int = added(1)
+    # "lift" takes plain channels and "p4" channels that have orientations; both give
+    # `features` / 4 maps in 4 orientations, equivariant where strides fit the size.
+    symmetry: Literal["none", "lift", "p4"] = added("none")
 
     def __post_init__(self) -> None:
         check_types(self)
         require_positive(self, "features", "kernel", "stride", "groups")
         divides = self.features % self.groups == 0
         require(self, divides, "groups", f"must divide `features` (={self.features}).")
+        if self.symmetry != "none":
+            self._check_symmetry()
+
+    def _check_symmetry(self) -> None:
+        oriented = f"must be {{}} with `symmetry` (={self.symmetry}); use {{}}."
+        whole = self.features % ORIENTATIONS == 0
+        more = ORIENTATIONS * -(-self.features // ORIENTATIONS)
+        require(self, whole, "features", oriented.format("a multiple of 4", more))
+        for name in ("kernel", "stride"):
+            first, second = getattr(self, name)
+            rule = oriented.format("as high as wide", (first, first))
+            require(self, first == second, name, rule)
+        require(self, self.groups == 1, "groups", oriented.format("1", 1))
 
     def pads(self, shape: Shape) -> tuple[tuple[int, int], tuple[int, int]]:
         """Rows added at the top and bottom, columns added at the left and right."""
@@ -113,15 +137,20 @@ class Conv:
             out.append((axis + sum(pad) - k) // s + 1)
         return (*out, self.features)
 
+    @property
+    def maps(self) -> int:
+        """Features with weights and a bias of their own."""
+        return self.features // (1 if self.symmetry == "none" else ORIENTATIONS)
+
     def weights(self, shape: Shape) -> int:
-        return math.prod(self.kernel) * (shape[2] // self.groups) * self.features
+        return math.prod(self.kernel) * (shape[2] // self.groups) * self.maps
 
     def biases(self, shape: Shape) -> int:
-        return self.features
+        return self.maps
 
     def macs(self, shape: Shape) -> int:
-        p, q, _ = self.output_shape(shape)
-        return p * q * self.weights(shape)
+        p, q, f = self.output_shape(shape)
+        return p * q * math.prod(self.kernel) * (shape[2] // self.groups) * f
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +161,9 @@ class Dense:
     features: int
     # Applied to the output, element by element.
     activation: Activation = "relu"
+    # "p4" weighs the mean over the four orientations of its input, with a quarter of the
+    # weights: what comes out does not change when the image turns.
+    symmetry: Literal["none", "p4"] = added("none")
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -142,13 +174,14 @@ class Dense:
         return (self.features,)
 
     def weights(self, shape: Shape) -> int:
-        return shape[0] * self.features
+        shared = 1 if self.symmetry == "none" else ORIENTATIONS
+        return shape[0] // shared * self.features
 
     def biases(self, shape: Shape) -> int:
         return self.features
 
     def macs(self, shape: Shape) -> int:
-        return self.weights(shape)
+        return shape[0] * self.features
 
 
 class _WithoutWeights:

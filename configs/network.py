@@ -172,6 +172,42 @@ def _walk(layers: tuple[Layer, ...], shape: Shape, where: str) -> Iterator[Layer
         )
 
 
+def _orient(layers: tuple[Layer, ...], oriented: bool, where: str) -> bool:
+    """Whether channels have orientations after the layers, given whether they have before.
+
+    Raises:
+      InputError: a layer with a symmetry takes the other kind.
+    """
+    for index, spec in enumerate(layers):
+        symmetry = getattr(spec, "symmetry", "none")
+        if symmetry != "none" and oriented is not (symmetry == "p4"):
+            takes = "that have orientations" if symmetry == "p4" else "without orientations"
+            raise InputError(
+                f"`{where}[{index}].symmetry` (={symmetry}) takes channels {takes}: the "
+                f"first Conv of a symmetric network is 'lift', all after it are 'p4', and "
+                f"a Dense 'p4' follows GlobalPool."
+            )
+        if isinstance(spec, Residual):
+            ends = [
+                _orient(getattr(spec, path), oriented, f"{where}[{index}].{path}")
+                for path in ("body", "shortcut")
+            ]
+            oriented = all(ends)
+        elif not isinstance(spec, Pool | GlobalPool):
+            oriented = isinstance(spec, Conv) and symmetry != "none"
+    return oriented
+
+
+def _without_symmetry(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    def plain(spec: Layer) -> Layer:
+        if isinstance(spec, Residual):
+            body, shortcut = map(_without_symmetry, (spec.body, spec.shortcut))
+            return replace(spec, body=body, shortcut=shortcut)
+        return replace(spec, symmetry="none") if hasattr(spec, "symmetry") else spec
+
+    return tuple(map(plain, layers))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Network:
     """Layer specs in order; layers whose shapes do not fit are refused.
@@ -195,6 +231,7 @@ class Network:
         )
         require(self, bool(self.layers), "layers", "must not be empty; add a Dense.")
         tuple(self.walk())
+        _orient(self.layers, False, "layers")
 
     def walk(self) -> Iterator[LayerInfo]:
         """Layers in order with their names (conv1, pool1, conv2, ...) and shapes.
@@ -207,6 +244,10 @@ class Network:
         """The innermost layers in the order done: residual1.conv1, ...; else as `walk`."""
         for info in self.walk():
             yield from info.leaves()
+
+    def lowered(self) -> Network:
+        """The same network without symmetries: ordinary layers, what is deployed."""
+        return replace(self, layers=_without_symmetry(self.layers))
 
     @property
     def output_shape(self) -> Shape:

@@ -34,6 +34,7 @@ _MACHINERY = {
     "network",
     "registry",
     "resnets",
+    "robust",
     "schema",
     "stored",
     "table",

@@ -9,7 +9,9 @@ from typing import Literal
 
 from configs.checks import check_types, require
 from configs.errors import InputError
+from configs.layers import added
 from configs.network import Network
+from configs.robust import Robust
 
 _PLAIN_NAME = r"\w([\w .-]*\w)?"
 
@@ -33,6 +35,9 @@ class Data:
     validation: int = 0
     # At most this many training and test images; 0 for all.
     limit: int = 0
+    # Turn every image once, training and test, by a fixed angle of the full circle
+    # (rotated MNIST).
+    rotated: bool = added(False)
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -52,12 +57,15 @@ class Augment:
     shift_px: float = 0.0
     # Largest rotation either way, degrees.
     rotate_deg: float = 0.0
+    # Changes drawn for each image, of which the one with the largest loss is learnt.
+    worst_of: int = added(1)
 
     def __post_init__(self) -> None:
         check_types(self)
         require(self, self.shift_px >= 0, "shift_px", "must be 0 (no shift) or more.")
         within = 0 <= self.rotate_deg <= 180
         require(self, within, "rotate_deg", "must be in 0..180; 0 turns it off.")
+        require(self, self.worst_of >= 1, "worst_of", "must be 1 or more changes.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +147,8 @@ class Experiment:
     augment: Augment = field(default_factory=Augment)
     # How parameters follow the gradient.
     optimizer: Optimizer = field(default_factory=Optimizer)
+    # Training against the worst change of an image within a budget.
+    robust: Robust = added(Robust())
     # How long, in which pieces, and how safely to train.
     train: Train = field(default_factory=Train)
     # Seed of the parameters, the order of the images and the augmentation.
@@ -171,6 +181,11 @@ class Experiment:
             raise InputError(
                 f"`augment` shifts and rotates images, but `network.input_shape` is "
                 f"{self.network.input_shape}; set shift_px and rotate_deg to 0."
+            )
+        if self.robust.method != "none" and self.task == "regression":
+            raise InputError(
+                f"`robust.method` (={self.robust.method}) needs classes to defend, but "
+                f"`task` is regression; set it to none."
             )
         if self.train.patience and not self.data.validation:
             raise InputError(

@@ -80,6 +80,17 @@ def network_from_dict(stored: Any, where: str = "network") -> network.Network:
     return _whole(network.Network, stored, where)
 
 
+def settings_from_dict(kind: type, stored: Any, where: str) -> Any:
+    """The settings, a dataclass `kind`, that `to_dict` wrote.
+
+    Raises:
+      InputError: a field is unknown, missing or of the wrong type, named with its path.
+    """
+    if not isinstance(stored, dict):
+        raise _wrong(where, f"an object with the fields of {kind.__name__}", stored)
+    return _whole(kind, stored, where)
+
+
 def differences(a: Experiment, b: Experiment) -> list[str]:
     """Fields in which two experiments differ, as `path`: a -> b."""
     return list(_differences(to_dict(a), to_dict(b), ""))

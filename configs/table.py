@@ -192,9 +192,9 @@ def brief_spec(spec: Layer) -> str:
         case Conv():
             window = _window(spec.kernel, spec.stride, usual=(1, 1))
             groups = f" {spec.groups} groups" if spec.groups > 1 else ""
-            return f"{window} {spec.padding} {spec.activation}{groups}"
+            return f"{window} {spec.padding} {spec.activation}{groups}{_turning(spec)}"
         case Dense():
-            return spec.activation
+            return f"{spec.activation}{_turning(spec)}"
         case Pool():
             zeros = " zero" if spec.padding == "zero" else ""
             window = _window(spec.window, spec.stride, usual=spec.window)
@@ -204,6 +204,10 @@ def brief_spec(spec: Layer) -> str:
         case Residual():
             return f"sum {spec.activation}"
     return getattr(spec, "kind", "")
+
+
+def _turning(spec: Conv | Dense) -> str:
+    return f" {spec.symmetry}" if spec.symmetry != "none" else ""
 
 
 def _window(size: tuple[int, ...], stride: tuple[int, ...], usual: tuple[int, ...]) -> str:
@@ -249,6 +253,12 @@ def _sentences(network: Network) -> Iterator[str]:
         f"MACs per weight."
     )
     layers = list(network.leaves())
+    if any(getattr(info.spec, "symmetry", "none") != "none" for info in layers):
+        deployed = network.lowered().weights
+        yield (
+            f"Orientations share weights: deployed as ordinary layers there are "
+            f"{deployed:,}, {_bytes(deployed)} as int8."
+        )
     if any(isinstance(spec, Residual) for spec in network.layers):
         yield (
             "The sum of a residual block takes the place of its body's output; additions "

@@ -20,7 +20,7 @@ import tyro
 from configs.checks import require
 from quant.exports import FORMATS, FormatName
 from quant.settings import Quantization
-from train.cli import guarded, stdout_kept_clean
+from train.cli import all_cores, guarded, stdout_kept_clean
 
 _DESCRIPTION = """Quantises a trained run to integers, exports it, and proves that every
 runtime computes the same bits.
@@ -30,7 +30,15 @@ model.safetensors), model.onnx, model.tflite, model.stablehlo, golden/, metrics.
 pictures. Exit status 1 if a single logit of a single test image differs.
 
 Other commands: predict (classify pictures), check (re-validate the files), sweep (accuracy
-against bit width); each has --help."""
+against bit width), probe (robustness, float beside integers); each has --help."""
+
+_PROBE = """Probes a quantised run: the float network, the one with fake quantisation and the
+integers as deployed, side by side, under the same attacks, transforms and corruptions.
+
+The integers are attacked through their straight-through twin, with what fools the others,
+and by Square on the integers themselves. Writes probes.json, worst_inputs.npz and pictures
+into quant/ of the run directory. Exit status 1, and no number, if a gate says that the
+numbers would not be true."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "check": (Check, _check),
         "sweep": (Sweep, _sweep),
     }
+    if name == "probe":
+        return _probe(given[1:])
     if name not in commands:
         return guarded(lambda: _quantise(_quantise_parsed(given)))
     kind, command = commands[name]
@@ -156,16 +166,6 @@ def _quantise_parsed(given: Sequence[str]) -> Quantise:
                 quantization=begun.settings,
             )
     return _parsed(Quantise, "", _DESCRIPTION, given, **default)
-
-
-def all_cores() -> int:
-    """One JAX device for each core: images are shared out over devices."""
-    import jax
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if jax.config.jax_num_cpu_devices < cores:
-        jax.config.update("jax_num_cpu_devices", cores)
-    return cores
 
 
 def _quantise(command: Quantise) -> int:
@@ -243,6 +243,24 @@ def _check(command: Check) -> int:
     else:
         print_checks(found, folder)
     return 1 if any(found.values()) else 0
+
+
+def _probe(given: Sequence[str]) -> int:
+    from train.probe import command
+
+    def probe(folder: Path, settings: object, **how: bool) -> dict:
+        from quant.probe import probe
+
+        return probe(folder, settings, **how)
+
+    return command.main(
+        given,
+        prog="python -m quant probe",
+        description=_PROBE,
+        stage="quant",
+        probe=probe,
+        following=lambda run: f"python -m accel verify --run {shlex.quote(str(run))}",
+    )
 
 
 def _sweep(command: Sweep) -> int:

@@ -113,8 +113,13 @@ def fine_tuning(experiment: Experiment, settings: Quantization) -> Experiment:
     train = dataclasses.replace(
         experiment.train, epochs=settings.epochs, patience=0, precision="float32"
     )
+    # The network is robust already: the whole budget from the first step, where bounds
+    # are those of intervals.
+    robust = dataclasses.replace(experiment.robust, warmup=0.0, rampup=0.0)
+    if robust.method == "crown-ibp":
+        robust = dataclasses.replace(robust, method="ibp")
     return dataclasses.replace(
-        experiment, optimizer=optimizer, train=train, seed=settings.seed
+        experiment, optimizer=optimizer, robust=robust, train=train, seed=settings.seed
     )
 
 

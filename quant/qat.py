@@ -8,6 +8,7 @@ what a multiplier of 16 bits can rescale, whenever they are used.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +27,7 @@ from quant.network import (
     Integers,
     weight_high,
 )
-from quant.settings import Quantization
+from quant.settings import Quantization, Widths
 from train.model import Model, Operators, build, float_operators
 from train.products import Product
 
@@ -74,6 +75,13 @@ class Plan:
 def make_plan(network: Network, settings: Quantization) -> Plan:
     """The sites of a network in order; every shift is 16."""
     widths = settings.widths(network)
+    return plan_of(network, widths, dict.fromkeys(widths, 16))
+
+
+def plan_of(
+    network: Network, widths: Mapping[str, Widths], shifts: Mapping[str, int]
+) -> Plan:
+    """The sites of a network in order; widths and shifts by layer with weights."""
     sites, places, means, before = [], [], [], ""
     for info in network.walk():
         spec = info.spec
@@ -95,7 +103,7 @@ def make_plan(network: Network, settings: Quantization) -> Plan:
             input=before,
             sum=total,
             weight_bits=widths[info.name].weights,
-            shift=16,
+            shift=shifts[info.name],
         )
         places.append(place)
         before = info.name

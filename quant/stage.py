@@ -19,7 +19,7 @@ from quant.measure import layer_data, scores_of_integers
 from quant.network import IntNetwork
 from quant.pictures import write_pictures
 from quant.settings import Quantization
-from train import checkpoint, data, rundir
+from train import checkpoint, rundir
 from train import stage as training
 from train.dataset import Dataset
 from train.evaluate import scores
@@ -56,7 +56,7 @@ def run(
     )
     _refuse_existing(stage, settings, resume, overwrite)
     trained = training.load(folder)
-    dataset = load_data(trained)
+    dataset = training.load_data(trained)
     display.say(f"Calibrating on {settings.calibration_images} training images.")
     seen = calibration_values(trained, dataset, settings)
     untrained = dataclasses.replace(settings, epochs=0)
@@ -99,23 +99,6 @@ def run(
             write_pictures(stage, trained=trained, fitted=fitted, dataset=dataset)
         rundir.write_json(stage / "metrics.json", metrics)
     return metrics
-
-
-def load_data(trained: Trained) -> Dataset:
-    """The data of a trained run, the same to the byte.
-
-    Raises:
-      InputError: it is no longer there.
-    """
-    dataset = data.load(trained.experiment.data)
-    wanted = trained.metrics["dataset"]
-    if dataset.sha256 != wanted["sha256"]:
-        raise InputError(
-            f"`--run` was trained on {wanted['name']} ({wanted['source']}) with SHA-256 "
-            f"{wanted['sha256'][:12]}, but the data found now ({dataset.source}) has "
-            f"{dataset.sha256[:12]}; restore it, or train again."
-        )
-    return dataset
 
 
 def refuse_unsupported(network: IntNetwork, formats: Sequence[str]) -> None:

@@ -14,7 +14,6 @@ from quant.fit import PACKAGES, calibration_values, quantise
 from quant.measure import scores_of_integers
 from quant.network import IntNetwork
 from quant.settings import Quantization
-from quant.stage import load_data
 from train import rundir
 from train import stage as training
 from train.dataset import Dataset
@@ -34,7 +33,7 @@ def sweep(
     """
     display = display or Display()
     trained = training.load(folder)
-    dataset = load_data(trained)
+    dataset = training.load_data(trained)
     task = trained.experiment.task
     tried = [(w, a, 0) for w in bits for a in bits]
     tried += [(b, b, epochs) for b in bits] if epochs else []

@@ -10,11 +10,14 @@ from train import warp
 
 
 def draw(augment: Augment, batch: int, *, key: jax.Array) -> jax.Array:
-    """Uniform parameters (B, 3) of one batch: degrees, pixels down, pixels right."""
+    """Uniform parameters of one batch: degrees, pixels down, pixels right; (B, 3), or
+    (B, K, 3) for the worst of K."""
     largest = jnp.array(
         [augment.rotate_deg, augment.shift_px, augment.shift_px], jnp.float32
     )
-    return jax.random.uniform(key, (batch, 3), jnp.float32, -1.0, 1.0) * largest[None]
+    shape = (batch, 3) if augment.worst_of == 1 else (batch, augment.worst_of, 3)
+    drawn = jax.random.uniform(key, shape, jnp.float32, -1.0, 1.0)
+    return drawn * largest.reshape((1,) * (len(shape) - 1) + (3,))
 
 
 def apply(augment: Augment, pixels: jax.Array, drawn: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -30,7 +31,15 @@ _DESCRIPTION = """Trains the network of a config on its data and evaluates it.
 
 Writes config.json and train/ (metrics.json, log.jsonl, checkpoint/, pictures) into the
 run directory. Every field of the experiment can be overridden; `python -m configs` lists
-the configs."""
+the configs.
+
+Another command: probe (how robust a trained network is); it has its own --help."""
+
+_PROBE = """Probes the float network of a finished run: adversarial examples (FGSM, PGD,
+APGD, Square, the worst of all per image), rotations, shifts, corruptions, certificates.
+
+Writes probes.json, worst_inputs.npz and pictures into train/ of the run directory. Exit
+status 1, and no number, if a gate says that the numbers would not be true."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +67,10 @@ class Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; gives back the exit status."""
-    return guarded(lambda: _train(sys.argv[1:] if arguments is None else arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["probe"]:
+        return _probe(given[1:])
+    return guarded(lambda: _train(given))
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -130,6 +142,16 @@ def stdout_kept_clean() -> Iterator[None]:
         os.close(kept)
 
 
+def all_cores() -> int:
+    """One JAX device for each core: images are shared out over devices."""
+    import jax
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if jax.config.jax_num_cpu_devices < cores:
+        jax.config.update("jax_num_cpu_devices", cores)
+    return cores
+
+
 def _train(arguments: Sequence[str]) -> int:
     command = parse(arguments)
     status = _run(command)
@@ -142,6 +164,29 @@ def _train(arguments: Sequence[str]) -> int:
         sys.stderr.flush()
         os._exit(status)
     return status
+
+
+def _probe(given: Sequence[str]) -> int:
+    from train.probe import command
+
+    def probe(folder: Path, settings: object, **how: bool) -> dict:
+        from train.probe import stage
+        from train.stage import load, load_data
+
+        trained = load(folder)
+        stage.refuse(trained, folder / "train", **how)
+        dataset = load_data(trained)
+        contenders = [stage.float_contender(trained)]
+        return stage.run(contenders, folder / "train", trained, dataset, settings, **how)
+
+    return command.main(
+        given,
+        prog="python -m train probe",
+        description=_PROBE,
+        stage="train",
+        probe=probe,
+        following=lambda run: f"python -m quant probe --run {shlex.quote(str(run))}",
+    )
 
 
 def _run(command: Command) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from configs.errors import InputError
 from configs.schema import Data
+from train import rotated
 
 # Of every split that is drawn: the same examples in every run, on every machine.
 SEED = 0
@@ -131,7 +132,8 @@ def fingerprint(**splits: Split | None) -> str:
 def finished(
     examples: Examples, data: Data, *, name: str, source: str, note: str
 ) -> Dataset:
-    """The data set: validation examples held out first, then both splits limited."""
+    """The data set: validation examples held out first, then both splits limited, then
+    images turned if they are to be."""
     train, validation = examples.train, None
     if data.validation:
         if data.validation >= len(train):
@@ -140,18 +142,27 @@ def finished(
                 f"{len(train)} training images; hold out fewer."
             )
         validation, train = hold_out(train, data.validation, seed=SEED)
-    train = limited(train, data.limit, seed=SEED)
-    test = limited(examples.test, data.limit, seed=SEED)
+    splits = {
+        "train": limited(train, data.limit, seed=SEED),
+        "validation": validation,
+        "test": limited(examples.test, data.limit, seed=SEED),
+    }
+    if data.rotated:
+        name = f"{name}_rotated"
+        splits = {kind: split and _turned(split, kind) for kind, split in splits.items()}
     return Dataset(
         name=name,
         source=source,
-        train=train,
-        validation=validation,
-        test=test,
+        **splits,
         classes=examples.classes,
-        sha256=fingerprint(train=train, validation=validation, test=test),
+        sha256=fingerprint(**splits),
         note=note,
     )
+
+
+def _turned(split: Split, kind: str) -> Split:
+    images = rotated.rotated(split.images, seed=rotated.SEEDS[kind])
+    return replace(split, images=images)
 
 
 def checked(examples: Examples, origin: str) -> Examples:

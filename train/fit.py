@@ -81,7 +81,7 @@ def prepare(
         key=key,
         steps_per_epoch=steps_per_epoch,
         learning_rate=optimizer.learning_rate(experiment.optimizer, steps),
-        run=loop.make_run(experiment, graph, tx, mesh, penalty=penalty),
+        run=loop.make_run(experiment, graph, tx, mesh, steps=steps, penalty=penalty),
         predict=evaluate.make_predict(graph, mesh),
     )
 

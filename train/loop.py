@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from configs.schema import Experiment
-from train import augment, optimizer
+from train import objective, optimizer
 from train.mesh import AXIS
 from train.model import Model
 
@@ -85,31 +85,16 @@ def piece_size(share: int, largest: int) -> int:
     return next(n for n in range(largest, 0, -1) if share % n == 0)
 
 
-def make_loss(experiment: Experiment, graph: nnx.GraphDef) -> Callable:
-    """loss(params, pixels, labels) -> (mean loss, summed score)."""
-    smoothing = experiment.optimizer.label_smoothing
-
-    def classify(params, pixels, labels):
-        logits = merge(graph, params)(pixels)
-        correct = jnp.sum(jnp.argmax(logits, -1) == labels).astype(jnp.float32)
-        return optimizer.cross_entropy(logits, labels, smoothing), correct
-
-    def regress(params, pixels, labels):
-        error = merge(graph, params)(pixels) - labels
-        return jnp.mean(error**2), jnp.sum(jnp.mean(error**2, -1))
-
-    return classify if experiment.task == "classification" else regress
-
-
 def make_run(
     experiment: Experiment,
     graph: nnx.GraphDef,
     tx: optax.GradientTransformation,
     mesh: Mesh,
     *,
+    steps: int,
     penalty: Callable[[Any], jax.Array] | None = None,
 ) -> Callable:
-    """The compiled loop.
+    """The compiled loop of a training of `steps` updates.
 
     run(state, images, labels, order, key, first, count) makes `count` updates with the
     batches `order[first:first + count]` and returns a `Piece`. State, images and labels
@@ -118,32 +103,34 @@ def make_run(
     """
     share = experiment.train.batch // mesh.size
     pieces = share // piece_size(share, experiment.train.microbatch)
-    value_and_grad = jax.value_and_grad(make_loss(experiment, graph), has_aux=True)
+    loss_of = objective.make_loss(experiment, graph)
+    value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
 
-    def gradient(params, images, labels, chosen, drawn):
+    def gradient(params, images, labels, chosen, drawn, harder):
         """Mean loss, summed score and mean gradient of this device's share."""
 
         def add(total, piece):
-            index, changes = piece
-            pixels = augment.apply(experiment.augment, images[index], changes)
-            (loss, score), grads = value_and_grad(params, pixels, labels[index])
+            index, draws = piece
+            (loss, score), grads = value_and_grad(
+                params, images[index], labels[index], draws, harder
+            )
             return jax.tree.map(jnp.add, total, (loss / pieces, score, grads)), None
 
         cut = lambda x: x.reshape(pieces, -1, *x.shape[1:])
         zero = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, params))
-        (loss, score, grads), _ = jax.lax.scan(add, zero, (cut(chosen), cut(drawn)))
+        cuts = jax.tree.map(cut, (chosen, drawn))
+        (loss, score, grads), _ = jax.lax.scan(add, zero, cuts)
         return loss, score, jax.tree.map(lambda g: g / pieces, grads)
 
     def update(state, images, labels, chosen, key):
         # Drawn for the whole batch on every device, so that an image's change does
         # not depend on how many devices there are.
-        whole = augment.draw(
-            experiment.augment,
-            experiment.train.batch,
-            key=jax.random.fold_in(key, state.step),
-        )
-        drawn = jax.lax.dynamic_slice_in_dim(whole, jax.lax.axis_index(AXIS) * share, share)
-        loss, score, grads = gradient(state.params, images, labels, chosen, drawn)
+        whole = objective.draw(experiment, key=jax.random.fold_in(key, state.step))
+        first = jax.lax.axis_index(AXIS) * share
+        mine = lambda x: jax.lax.dynamic_slice_in_dim(x, first, share)
+        drawn = jax.tree.map(mine, whole)
+        harder = objective.harder(experiment.robust, state.step, steps)
+        loss, score, grads = gradient(state.params, images, labels, chosen, drawn, harder)
         if mesh.size > 1:
             # One vector: what a sum over devices costs is that all of them must meet.
             flat, unravel = ravel_pytree((loss, score / share, grads))

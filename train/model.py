@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from configs.layers import ORIENTATIONS
 from configs.network import Conv, Dense, GlobalPool, LayerInfo, Network, Pool
+from train.equivariant import Expanding, GroupConv, expanded_kernel
 from train.products import Product, batch_fastest, conv_in, dot_in, shifted
 from train.unsupported import refuse_unsupported
 
@@ -53,6 +55,11 @@ def float_operators(convolution: str = "auto", precision: str = "float32") -> Op
     )
 
 
+def activate(spec: Conv | Dense, total: jax.Array) -> jax.Array:
+    """A layer's activation, applied to its sums."""
+    return _ACTIVATIONS[spec.activation](total)
+
+
 def pad(x: jax.Array, spec: Conv) -> jax.Array:
     """What stands outside the image (B, H, W, C), as `spec.padding` says."""
     widths = ((0, 0), *spec.pads(x.shape[1:]), (0, 0))
@@ -82,7 +89,8 @@ def global_pool(x: jax.Array, spec: GlobalPool) -> jax.Array:
 class Model(nnx.Module):
     """A network spec as a Flax module: pixels (B, *input_shape) in 0..255 -> (B, F).
 
-    Parameters live in `layers[name].kernel` and `layers[name].bias`.
+    Parameters live in `layers[name].kernel` and `layers[name].bias`; of a layer with a
+    symmetry they are the independent ones, from which the others follow.
     """
 
     def __init__(self, network: Network, *, operators: Operators, rngs: nnx.Rngs):
@@ -108,20 +116,22 @@ class Model(nnx.Module):
         x = quantize("input", pixels.astype(jnp.float32) * PIXEL_SCALE)
         outputs = {}
         for info in self.network.walk():
-            x = outputs[info.name] = quantize(info.name, self._apply(info, x))
+            x = outputs[info.name] = quantize(info.name, self.apply(info, x))
         return outputs
 
     def kernel(self, name: str) -> jax.Array:
         """Weights of a layer: (R, S, C, F) of a convolution, (inputs, F) of a Dense."""
-        return self.layers[name].kernel[...]
+        spec = next(info.spec for info in self.network.walk() if info.name == name)
+        return expanded_kernel(spec, self.layers[name].kernel[...])
 
-    def _apply(self, info: LayerInfo, x: jax.Array) -> jax.Array:
+    def apply(self, info: LayerInfo, x: jax.Array) -> jax.Array:
+        """One layer and its activation, without what is done to its output."""
         spec = info.spec
         if isinstance(spec, Conv) and spec.padding != "valid":
             x = self.activation_quantizer(f"{info.name}.padding", pad(x, spec))
         if isinstance(spec, Conv | Dense):
             total = self.activation_quantizer(f"{info.name}.sum", self.layers[info.name](x))
-            return _ACTIVATIONS[spec.activation](total)
+            return activate(spec, total)
         if isinstance(spec, Pool):
             return pool(x, spec)
         if isinstance(spec, GlobalPool):
@@ -154,13 +164,23 @@ def _weighted(
     )
     inputs = info.input_shape[-1]
     if isinstance(spec, Dense):
+        dot = operators.dot(info.name)
+        shared = spec.symmetry == "p4"
         return nnx.Linear(
-            inputs,
+            inputs // ORIENTATIONS if shared else inputs,
             spec.features,
             kernel_init=init(),
             bias_init=_uniform if spread else nnx.initializers.zeros,
             rngs=rngs,
-            dot_general=operators.dot(info.name),
+            dot_general=Expanding(spec, dot) if shared else dot,
+        )
+    if spec.symmetry != "none":
+        return GroupConv(
+            inputs,
+            spec,
+            kernel_init=init(),
+            conv_general_dilated=operators.conv(info.name),
+            rngs=rngs,
         )
     return nnx.Conv(
         inputs,

@@ -17,6 +17,7 @@ from train.dataset import Dataset
 from train.distributed import Distributed
 from train.evaluate import scores
 from train.fit import Fit, prepare
+from train.lowering import lowered
 from train.model import Model, build
 from train.pictures import write_pictures
 from train.progress import Display
@@ -33,7 +34,9 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 class Trained(NamedTuple):
     """A finished training run, as the next stage reads it."""
 
+    # With the network of `model`.
     experiment: Experiment
+    # In ordinary layers (`train.lowering`).
     model: Model
     metrics: dict
 
@@ -113,7 +116,25 @@ def load(folder: Path) -> Trained:
             f"({'; '.join(complaints) or 'their SHA-256 differs'}); train again with "
             f"--overwrite."
         )
-    return Trained(experiment, loop.merge(graph, params), metrics)
+    model = lowered(loop.merge(graph, params))
+    return Trained(dataclasses.replace(experiment, network=model.network), model, metrics)
+
+
+def load_data(trained: Trained) -> Dataset:
+    """The data of a trained run, the same to the byte.
+
+    Raises:
+      InputError: it is no longer there.
+    """
+    dataset = data.load(trained.experiment.data)
+    wanted = trained.metrics["dataset"]
+    if dataset.sha256 != wanted["sha256"]:
+        raise InputError(
+            f"`--run` was trained on {wanted['name']} ({wanted['source']}) with SHA-256 "
+            f"{wanted['sha256'][:12]}, but the data found now ({dataset.source}) has "
+            f"{dataset.sha256[:12]}; restore it, or train again."
+        )
+    return dataset
 
 
 def decisive(experiment: Experiment) -> Experiment:
@@ -222,7 +243,7 @@ def _write(
     with rundir.writing(stage):
         write_pictures(
             stage,
-            model=loop.merge(fit.graph, outcome.params),
+            model=lowered(loop.merge(fit.graph, outcome.params)),
             experiment=fit.experiment,
             dataset=fit.dataset,
             log=outcome.host.log,

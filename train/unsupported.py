@@ -17,6 +17,8 @@ def refuse_unsupported(network: Network, act: str) -> None:
     """
     for index, info in enumerate(network.walk()):
         found = _unsupported(info.spec)
+        if act == "quantised":
+            found = found or _not_lowered(info.spec)
         if found:
             raise InputError(
                 f"`network.layers[{index}]` ({info.name}) cannot be {act} yet: it is "
@@ -36,3 +38,9 @@ def _unsupported(spec: Layer) -> str | None:
         case Pool() if spec.padding != "valid":
             return f"a Pool with `padding` (={spec.padding})"
     return None
+
+
+def _not_lowered(spec: Layer) -> str | None:
+    symmetry = getattr(spec, "symmetry", "none")
+    kind = type(spec).__name__
+    return None if symmetry == "none" else f"a {kind} with `symmetry` (={symmetry})"

@@ -4,8 +4,10 @@ Every output pixel looks up where it came from (inverse map, about the image's c
 
     (i, j)_in = A @ ((i, j)_out - centre - shift) + centre
 
-and takes the bilinear mean of the four pixels there; outside the image is 0. Positive
-angles turn counter-clockwise, positive shifts move the picture down and right.
+and takes the bilinear mean of the four pixels there; outside the image is 0. What is
+positive, for everybody who warps: angles turn the picture counter-clockwise, shifts move
+it down and right, a shear moves what is below the centre to the right, a scale above 1
+makes it larger.
 """
 
 from __future__ import annotations
@@ -34,6 +36,58 @@ def rotation(angle_deg: jax.Array) -> jax.Array:
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     rows = [jnp.stack([cos, sin], -1), jnp.stack([-sin, cos], -1)]
     return jnp.stack(rows, -2)
+
+
+def shear(slope: jax.Array) -> jax.Array:
+    """Inverse map of j -> j + slope * i: (B,) pixels right per pixel down -> (B, 2, 2)."""
+    one, zero = jnp.ones_like(slope), jnp.zeros_like(slope)
+    rows = [jnp.stack([one, zero], -1), jnp.stack([-slope, one], -1)]
+    return jnp.stack(rows, -2)
+
+
+def scale(factor: jax.Array) -> jax.Array:
+    """Inverse map of a magnification: (B, 2) factors of height and width -> (B, 2, 2)."""
+    return jnp.eye(2, dtype=jnp.float32)[None] / factor[:, None, :]
+
+
+class Affine(NamedTuple):
+    """An affine map of the picture: inverse (B, 2, 2), then shift_px (B, 2)."""
+
+    inverse: jax.Array
+    shift_px: jax.Array
+
+
+def linear(inverse: jax.Array) -> Affine:
+    """A map that keeps the centre, such as a rotation: (B, 2, 2) -> Affine."""
+    return Affine(inverse, jnp.zeros((*inverse.shape[:1], 2), jnp.float32))
+
+
+def translation(shift_px: jax.Array) -> Affine:
+    """A shift by (B, 2) pixels down and right."""
+    same = jnp.eye(2, dtype=jnp.float32)[None]
+    return Affine(jnp.broadcast_to(same, (len(shift_px), 2, 2)), shift_px)
+
+
+def compose(*maps: Affine) -> Affine:
+    """One map that does what the given ones do one after the other, the first first.
+
+    (A1, t1) and then (A2, t2) is (A1 A2, A2^-1 t1 + t2): one interpolation, not two.
+    """
+    inverse, shift_px = maps[0]
+    for then in maps[1:]:
+        moved = jnp.linalg.solve(then.inverse, shift_px[..., None])[..., 0]
+        inverse, shift_px = _times(inverse, then.inverse), moved + then.shift_px
+    return Affine(inverse, shift_px)
+
+
+def bytes_of(pixels: jax.Array) -> jax.Array:
+    """The nearest uint8 image of float pixels (ties to even, 0..255): what a network
+    is given."""
+    return jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8)
+
+
+def _times(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.einsum("bij,bjk->bik", a, b, precision="highest")
 
 
 def affine(images: jax.Array, inverse: jax.Array, shift_px: jax.Array) -> jax.Array:

@@ -52,6 +52,8 @@ WRONG = {
 def wrong_values(annotation):
     if typing.get_origin(annotation) is typing.Literal:
         return [*NEVER, "same", "", 3, None, ("max",)]
+    if annotation is bool:
+        return [*NEVER[1:], 1, 0, "True", None]
     return [*NEVER, *WRONG.get(annotation, [3, "x", None, (3,), (Train,), Train])]
 
 
@@ -111,10 +113,14 @@ def test_the_valid_values_are_valid():
             "`path` (=3) of Data must be text or None; write it like 'mnist'.",
         ),
         (
+            lambda: Data(rotated=1),
+            "`rotated` (=1) of Data must be True or False; write it like True.",
+        ),
+        (
             lambda: Network(input_shape=(4,), layers=[Dense(features=2)]),
-            "`layers` (=[Dense(features=2, activation='relu')]) of Network must be a "
-            "tuple, each item Conv or Dense or Pool or GlobalPool or Flatten or "
-            "LstmCell or Residual; write it like (Conv(...),).",
+            "`layers` (=[Dense(features=2, activation='relu', symmetry='none')]) of "
+            "Network must be a tuple, each item Conv or Dense or Pool or GlobalPool or "
+            "Flatten or LstmCell or Residual; write it like (Conv(...),).",
         ),
         (
             lambda: Network(input_shape=(4,), layers=(Flatten(), "relu")),

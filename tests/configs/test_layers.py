@@ -1,5 +1,6 @@
 """Groups, padded pooling, LSTM cells and residual blocks, counted one by one."""
 
+import dataclasses
 import itertools
 import math
 
@@ -203,3 +204,85 @@ def test_a_misfit_in_a_block_is_named_by_its_path():
 def test_a_block_without_a_body_is_refused():
     with pytest.raises(InputError, match=r"`body` \(=\(\)\) of Residual must not be empty"):
         Residual(body=())
+
+
+# --- Symmetries. ---
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"features": 6}, r"`features` \(=6\) of Conv must be a multiple of 4 .*; use 8\."),
+        ({"kernel": (3, 5)}, r"`kernel` \(=\(3, 5\)\) .* as high as wide .*use \(3, 3\)"),
+        ({"stride": (1, 2)}, r"`stride` \(=\(1, 2\)\) .* as high as wide .*use \(1, 1\)"),
+        (
+            {"groups": 2},
+            r"`groups` \(=2\) of Conv must be 1 with `symmetry` \(=p4\); use 1",
+        ),
+    ],
+)
+def test_a_group_convolution_of_the_wrong_form_is_refused(fields, rule):
+    with pytest.raises(InputError, match=rule):
+        Conv(**{"features": 8, "symmetry": "p4", **fields})
+    Conv(**{"features": 8, **fields})
+
+
+@pytest.mark.parametrize("symmetry", ["lift", "p4"])
+def test_orientations_share_weights_and_biases_but_not_work(symmetry):
+    shape = (7, 7, 12)
+    plain = Conv(features=8, kernel=(3, 3))
+    spec = dataclasses.replace(plain, symmetry=symmetry)
+    assert spec.output_shape(shape) == plain.output_shape(shape) == (5, 5, 8)
+    assert spec.macs(shape) == plain.macs(shape) == 25 * 9 * 12 * 8
+    assert spec.weights(shape) == 9 * 12 * 2
+    assert spec.biases(shape) == spec.maps == 2
+    dense = Dense(features=5, symmetry="p4")
+    assert (dense.weights((12,)), dense.biases((12,)), dense.macs((12,))) == (15, 5, 60)
+
+
+LIFT, P4 = (Conv(features=4, symmetry=symmetry) for symmetry in ("lift", "p4"))
+SAME = dataclasses.replace(P4, padding="zero")
+
+
+@pytest.mark.parametrize(
+    ("layers", "where"),
+    [
+        ((P4,), r"`layers\[0\].symmetry` \(=p4\) takes channels that have orientations"),
+        ((LIFT, Pool(), LIFT), r"`layers\[2\].symmetry` \(=lift\) .* without orientations"),
+        ((LIFT, Conv(features=4), P4), r"`layers\[2\].symmetry` \(=p4\)"),
+        ((LIFT, Flatten(), Dense(features=2, symmetry="p4")), r"`layers\[2\].symmetry`"),
+        ((Flatten(), Dense(features=2, symmetry="p4")), r"`layers\[1\].symmetry`"),
+        (
+            (LIFT, GlobalPool(), *2 * (Dense(features=4, symmetry="p4"),)),
+            r"`layers\[3\].symmetry` .* a Dense 'p4' follows GlobalPool",
+        ),
+        (
+            (Conv(features=4), Residual(body=(SAME,))),
+            r"`layers\[1\].body\[0\].symmetry` \(=p4\)",
+        ),
+        (
+            (LIFT, Residual(body=(P4,), shortcut=(Conv(features=4),)), P4),
+            r"`layers\[2\].sy",
+        ),
+    ],
+)
+def test_symmetric_layers_in_the_wrong_place_are_refused(layers, where):
+    with pytest.raises(InputError, match=where):
+        Network(input_shape=(9, 9, 1), layers=layers)
+
+
+def test_symmetric_layers_in_their_place():
+    """A symmetry may end anywhere, by an ordinary layer; blocks keep it."""
+    ends = (
+        (GlobalPool(), Dense(features=2, symmetry="p4"), Dense(features=3)),
+        (Flatten(), Dense(features=2)),
+        (Conv(features=3),),
+    )
+    for end in ends:
+        layers = (LIFT, Pool(), SAME, Residual(body=(SAME,)), SAME, *end)
+        network = Network(input_shape=(9, 9, 1), layers=layers)
+        plain = network.lowered()
+        assert plain.macs == network.macs
+        assert all(
+            getattr(leaf.spec, "symmetry", "none") == "none" for leaf in plain.leaves()
+        )

@@ -10,7 +10,7 @@ import configs
 from configs import registry
 from configs.errors import InputError
 from configs.network import Network
-from configs.schema import Experiment
+from configs.schema import Augment, Data, Experiment
 
 FOLDER = Path(configs.__path__[0])
 OK = "from configs.mnist_cnn import get_config\n"
@@ -59,6 +59,20 @@ def test_the_fast_experiment_has_the_same_network():
     whole = registry.load_experiment("mnist_cnn")
     assert fast.network == whole.network
     assert fast.train.epochs <= whole.train.epochs / 10
+
+
+def test_the_networks_on_rotated_mnist_differ_in_symmetry_and_not_in_size():
+    """Parameters within 5 %, the same depth, data, epochs and no augmentation."""
+    names = ("mnist_p4cnn", "mnist_z2cnn")
+    symmetric, plain = map(registry.load_experiment, names)
+    assert symmetric.network.parameters == pytest.approx(plain.network.parameters, rel=0.05)
+    kinds = [[info.kind for info in one.network.walk()] for one in (symmetric, plain)]
+    assert kinds[0] == kinds[1]
+    assert plain.network.lowered() == plain.network != symmetric.network.lowered()
+    assert (symmetric.data, symmetric.train) == (plain.data, plain.train)
+    assert symmetric.data == Data(limit=12_000, rotated=True)
+    assert symmetric.augment == plain.augment == Augment()
+    assert symmetric.optimizer.name == plain.optimizer.name
 
 
 def test_early_stopping_and_regression_are_there_to_try():

@@ -280,6 +280,24 @@ def test_a_setting_that_came_later_changes_the_hash():
     assert len(hashes) == 3, "groups=1 is the same network"
 
 
+def test_symmetries_and_turned_data_survive_json_and_change_the_hash():
+    """Left out where there are none, so that older files and hashes stay as they are."""
+    experiment = registry.load_experiment("mnist_p4cnn")
+    tree = json.loads(stored.canonical(stored.to_dict(experiment)))
+    assert [layer.get("symmetry") for layer in tree["network"]["layers"]] == [
+        "lift", None, "p4", None, "p4", "p4", None, "p4",
+    ]  # fmt: skip
+    assert tree["data"]["rotated"] is True
+    assert stored.from_dict(tree) == experiment
+    plain = dataclasses.replace(experiment, network=experiment.network.lowered())
+    upright = dataclasses.replace(
+        experiment, data=dataclasses.replace(experiment.data, rotated=False)
+    )
+    assert len({stored.sha256(each) for each in (experiment, plain, upright)}) == 3
+    assert "symmetry" not in stored.canonical(stored.to_dict(plain))
+    assert "rotated" not in stored.canonical(stored.to_dict(upright))
+
+
 def test_layers_nested_beyond_reason_are_refused():
     tree = {"layer": "Flatten"}
     for _ in range(3000):

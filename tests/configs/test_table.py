@@ -124,7 +124,11 @@ def test_blocks_are_taken_apart():
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("resnet18", "additions are not counted"), ("tpu_lstm0", "is one time step")],
+    [
+        ("resnet18", "additions are not counted"),
+        ("tpu_lstm0", "is one time step"),
+        ("mnist_p4cnn", "deployed as ordinary layers there are 52,128, 50.9 KiB as int8"),
+    ],
 )
 def test_what_is_not_counted_is_said(name, words, capsys):
     table.print_network(registry.load(name))
@@ -173,6 +177,8 @@ def test_a_network_without_weights_has_no_shares():
         (Pool(), "2x2 max"),
         (Pool(kind="mean", window=(3, 3)), "3x3/2 mean"),
         (Conv(features=8, groups=4), "3x3 valid relu 4 groups"),
+        (Conv(features=8, symmetry="lift"), "3x3 valid relu lift"),
+        (Dense(features=8, symmetry="p4"), "relu p4"),
         (Pool(window=(3, 3), padding="zero"), "3x3/2 zero max"),
         (GlobalPool(), "mean"),
         (LstmCell(features=3), "joined gates"),

@@ -83,7 +83,7 @@ def test_an_unsigned_output_has_one_limit():
 
 def test_the_pictures_of_a_run_are_files(quantised_run, tmp_path):
     trained = training.load(quantised_run)
-    dataset = stage.load_data(trained)
+    dataset = training.load_data(trained)
     fitted = fit.quantise(trained, dataset, quantised.AS_IT_IS)
     pictures.write_pictures(tmp_path, trained=trained, fitted=fitted, dataset=dataset)
     assert sorted(path.name for path in tmp_path.iterdir()) == [

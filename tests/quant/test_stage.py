@@ -128,7 +128,7 @@ def test_overwriting_keeps_what_a_sweep_found(finished):
 
 def test_golden_vectors_know_the_class_of_their_image(finished):
     index = json.loads((finished / "quant" / golden.INDEX).read_text())
-    dataset = stage.load_data(training.load(finished))
+    dataset = training.load_data(training.load(finished))
     assert index["labels"] == dataset.test.labels[: index["images"]].tolist()
 
 

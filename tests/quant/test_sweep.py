@@ -44,7 +44,7 @@ def test_every_pair_is_tried_and_equal_widths_are_trained(swept):
 def test_each_record_is_what_the_integers_of_these_widths_score(swept):
     folder, result = swept
     trained = training.load(folder)
-    dataset = stage.load_data(trained)
+    dataset = training.load_data(trained)
     for weights, activations in ((8, 8), (3, 3)):
         settings = Quantization(weight_bits=weights, activation_bits=activations, epochs=0)
         network = fit.quantise(trained, dataset, settings).network

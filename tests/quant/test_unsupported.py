@@ -49,6 +49,23 @@ def test_a_cell_made_by_hand_is_refused():
         IntNetwork(network=network, weighted={})
 
 
+def test_a_symmetric_layer_that_was_not_lowered_is_refused(tmp_path):
+    """It would be read as an ordinary one whose weights are no longer shared."""
+    spec = Conv(features=4, symmetry="lift")
+    network = Network(input_shape=(6, 6, 2), layers=(spec,))
+    rule = r"\(conv1\) cannot be quantised yet: it is a Conv with `symmetry` \(=lift\)"
+    with pytest.raises(InputError, match=rule):
+        IntNetwork(network=network, weighted={})
+    folder = tmp_path / "quant"
+    files.save(NETWORK, folder, source={}, files={})
+    manifest = forge.read(folder)
+    forged = dataclasses.replace(
+        NETWORK.network, layers=(spec, *NETWORK.network.layers[1:])
+    )
+    forge.sign(folder, {**manifest, "network": stored.to_dict(forged)})
+    forge.refused(folder, rule)
+
+
 @pytest.mark.parametrize("name", UNSUPPORTED)
 def test_one_in_a_manifest_is_refused(name, tmp_path):
     """A forged one, its hashes right: refused while it is read, before any array is."""

@@ -36,17 +36,17 @@ EXPERIMENT = Experiment(
 )
 
 
-def started(experiment=EXPERIMENT, devices=1, **keywords):
+def started(experiment=EXPERIMENT, devices=1, steps=12, **keywords):
     """Compiled loop, placed state and data of an experiment on random images."""
     mesh = Mesh(np.array(jax.devices()[:devices]), (AXIS,))
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (IMAGES, 8, 8, 1), dtype=np.uint8)
     labels = draw.integers(0, 3, IMAGES).astype(np.int32)
     graph, params = loop.split(build(experiment.network, key=jax.random.key(1)))
-    tx = optimizer.make(experiment.optimizer, 12)
+    tx = optimizer.make(experiment.optimizer, steps)
     with jax.numpy_dtype_promotion("standard"):
         state = loop.State(params, tx.init(params), jnp.int32(0))
-    run = loop.make_run(experiment, graph, tx, mesh, **keywords)
+    run = loop.make_run(experiment, graph, tx, mesh, steps=steps, **keywords)
     order = place(loop.batch_order(experiment, IMAGES, 0), mesh, P(None, AXIS))
     fixed = (*place((images, labels), mesh), order, place(jax.random.key(2), mesh))
     return SimpleNamespace(

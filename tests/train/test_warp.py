@@ -190,3 +190,72 @@ def test_gradients_of_the_inverse_map_match_finite_differences() -> None:
     turn = np.asarray(warp.rotation(ANGLE_DEG))
     compute = jax.jit(lambda inverse: warp.affine(PICTURES, inverse, SHIFT_PX) * weights)
     check_grads(compute, (turn,), order=1, eps=3e-3, rtol=5e-3, atol=5e-3)
+
+
+def forward(inverse: np.ndarray) -> np.ndarray:
+    return np.linalg.inv(np.asarray(inverse, np.float64))
+
+
+def test_shear_moves_what_is_below_to_the_right() -> None:
+    """Slope 1: every row by its distance below the centre; slope -1 to the left."""
+    pictures = images(2, 5, 9, 1)
+    inverse = warp.shear(jnp.array([1.0, -1.0]))
+    got = np.asarray(affine(pictures, inverse, np.repeat(STILL, 2, 0)))
+    for n, sign in enumerate((1, -1)):
+        for row in range(5):
+            expected = shifted(pictures[n, row][None], 0, sign * (row - 2))[0]
+            np.testing.assert_array_equal(got[n, row], expected)
+
+
+def test_scale_magnifies_height_and_width() -> None:
+    """(2, 1) doubles the height: rows at half pixels, columns as they were."""
+    column = np.array([0, 0, 100, 0, 0], np.uint8)
+    picture = np.repeat(column[None, :, None, None], 3, 2)
+    taller = affine(picture, warp.scale(jnp.array([[2.0, 1.0]])), STILL)
+    expected = np.array([0, 50, 100, 50, 0])
+    np.testing.assert_array_equal(taller[0, :, :, 0], np.repeat(expected[:, None], 3, 1))
+    same = affine(picture, warp.scale(jnp.array([[1.0, 2.0]])), STILL)
+    np.testing.assert_array_equal(same[0, :, 1, 0], column)
+
+
+def test_a_composition_does_one_map_after_the_other() -> None:
+    """Points of the plane go where the maps send them in turn; within 1e-4 px."""
+    turn = warp.linear(warp.rotation(jnp.array([30.0, -100.0])))
+    move = warp.translation(jnp.array([[3.0, -1.0], [0.5, 2.0]]))
+    slant = warp.linear(warp.shear(jnp.array([0.4, -2.0])))
+    grow = warp.linear(warp.scale(jnp.array([[0.7, 2.0], [3.0, 0.5]])))
+    maps = [turn, move, slant, grow, move]
+    whole = warp.compose(*maps)
+    for n in range(2):
+        point = np.array([2.0, -5.0])
+        for one in maps:
+            point = forward(one.inverse[n]) @ point + np.asarray(one.shift_px[n])
+        at_once = forward(whole.inverse[n]) @ np.array([2.0, -5.0])
+        np.testing.assert_allclose(at_once + whole.shift_px[n], point, atol=1e-4)
+    for a, b in zip(warp.compose(turn), turn, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_gradients_pass_through_a_composition() -> None:
+    def total(angle_deg, slope, factor, shift_px):
+        whole = warp.compose(
+            warp.linear(warp.rotation(angle_deg)),
+            warp.translation(shift_px),
+            warp.linear(warp.shear(slope)),
+            warp.linear(warp.scale(factor)),
+        )
+        return jnp.sum(whole.inverse * 0.7) + jnp.sum(whole.shift_px**2)
+
+    factor = np.array([[0.7, 1.3], [2.0, 1.1]], np.float32)
+    slope = np.array([0.3, -0.8], np.float32)
+    check_grads(total, (ANGLE_DEG, slope, factor, SHIFT_PX), order=1, rtol=2e-2)
+
+
+def test_bytes_round_half_to_even_and_stay_within_a_byte() -> None:
+    pixels = jnp.array([-3.0, 0.5, 1.5, 2.5, 2.6, 254.5, 255.5, 300.0])
+    expected = np.array([0, 0, 2, 2, 3, 254, 255, 255], np.uint8)
+    got = np.asarray(warp.bytes_of(pixels))
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, expected)
+    tied = jnp.array([0.5, 1.5, 2.5, 3.5])
+    np.testing.assert_array_equal(warp.bytes_of(tied), [0, 2, 2, 4])

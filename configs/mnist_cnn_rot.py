@@ -1,0 +1,29 @@
+"""Digits turned and shifted at worst.
+
+python -m train --config mnist_cnn_rot
+"""
+
+from configs.network import Conv, Dense, Flatten, Network, Pool
+from configs.schema import Augment, Data, Experiment, Optimizer, Train
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        name="mnist_cnn_rot",
+        network=Network(
+            input_shape=(28, 28, 1),
+            layers=(
+                Conv(features=32),
+                Pool(),
+                Conv(features=64),
+                Pool(),
+                Flatten(),
+                Dense(features=128),
+                Dense(features=10, activation="identity"),
+            ),
+        ),
+        data=Data(name="mnist"),
+        augment=Augment(shift_px=3, rotate_deg=30, worst_of=3),
+        optimizer=Optimizer(learning_rate=2e-3, weight_decay=0.02),
+        train=Train(epochs=25),
+    )

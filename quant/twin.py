@@ -1,0 +1,113 @@
+"""The straight-through twin of an integer network: what an attack takes gradients from.
+
+Integers have no gradient, and rounding has one of zero. The twin goes forward as the
+integers do, up to the rounding of float32, and back as quantisation-aware training does
+(Bengio et al. 2013, arXiv:1308.3432, section 4): a rounding is passed as if it were none,
+what is clipped gets nothing. It is made from the integers alone.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from configs.network import Conv, LayerInfo
+from quant import fast
+from quant.fake import fake_quantize, straight_through
+from quant.network import IntNetwork
+from quant.qat import Plan, Steps, fake_operators, plan_of
+from quant.settings import Widths
+from train import loop
+from train.attack.subject import Subject
+from train.model import Model, Operators, activate, pad
+
+
+class Twin(Model):
+    """A model with fake quantisation whose activations are those of the tables.
+
+    Going back, a table counts as the activation that it stands for.
+    """
+
+    def __init__(self, network: IntNetwork, *, operators: Operators):
+        super().__init__(network.network, operators=operators, rngs=nnx.Rngs(params=0))
+        # Data of the structure, not parameters: nothing about them learns.
+        self.integers = network
+
+    def apply(self, info: LayerInfo, x: jax.Array) -> jax.Array:
+        weighted = self.integers.weighted.get(info.name)
+        if weighted is None or weighted.table is None:
+            return super().apply(info, x)
+        quantize, spec = self.activation_quantizer, info.spec
+        if isinstance(spec, Conv) and spec.padding != "valid":
+            x = quantize(f"{info.name}.padding", pad(x, spec))
+        total = quantize(f"{info.name}.sum", self.layers[info.name](x))
+        index = jnp.round(total / jnp.float32(weighted.sum.scale)).astype(jnp.int32)
+        table = jnp.asarray(weighted.table.astype(np.float32))
+        after = weighted.output
+        step = jnp.float32(after.scale)
+        real = activate(spec, total)
+        smooth = fake_quantize(real, step, after.low, after.high, "fixed")
+        return straight_through(table[index + 128] * step, smooth)
+
+
+def twin(network: IntNetwork) -> Twin:
+    """Pixels float32 (B, ...) in 0..255 -> logits float32 (B, F), differentiable."""
+    # Only the structure: parameters drawn at random would be compiled for and lost.
+    build = lambda: Twin(network, operators=fake_operators(steps_of(network)))
+    graph, params = loop.split(nnx.eval_shape(build))
+    _, params["activation_quantizer"] = loop.split(steps_of(network))
+    for layer in network.walk():
+        if layer.weighted:
+            scale = layer.weight_scale()
+            # Both fit float32: a weight has 7 bits and its scale 16.
+            kernel = layer.weighted.weights * scale
+            bias = layer.weighted.bias * scale * layer.input.scale
+            params["layers"][layer.name] = {
+                "kernel": jnp.asarray(kernel, jnp.float32),
+                "bias": jnp.asarray(bias, jnp.float32),
+            }
+    return loop.merge(graph, params)
+
+
+def steps_of(network: IntNetwork) -> Steps:
+    """The steps of the network's grids; none of them learns."""
+    activations, weights = {}, {}
+    for layer in network.walk():
+        if layer.weighted:
+            activations[layer.name] = float(layer.output.exponent)
+            if layer.weighted.table is not None:
+                activations[f"{layer.name}.sum"] = float(layer.weighted.sum.exponent)
+            weights[layer.name] = np.log2(layer.weight_scale())
+    return Steps(
+        plan(network),
+        activations,
+        weights,
+        activation_method="fixed",
+        weight_method="fixed",
+    )
+
+
+def plan(network: IntNetwork) -> Plan:
+    """Where and to how many bits the integers say that the network is quantised."""
+    weighted = network.weighted.items()
+    widths = {name: Widths(w.weight_bits, w.output.bits) for name, w in weighted}
+    return plan_of(network.network, widths, {name: w.shift for name, w in weighted})
+
+
+def subject(network: IntNetwork) -> Subject:
+    """The deployed network under attack: its own integers decide, its twin is climbed.
+
+    Outputs count as the real numbers that they stand for, so that equal integers are
+    equal logits.
+    """
+    scale = np.float32(network.output.scale)
+    predict = lambda images: fast.outputs_of(network, images).astype(jnp.float32) * scale
+    return Subject(name="int8", predict=predict, surrogate=twin(network))
+
+
+def fake_subject(network: IntNetwork) -> Subject:
+    """The network with fake quantisation under attack, which is the twin."""
+    model = twin(network)
+    return Subject(name="qat", predict=model, surrogate=model)

@@ -1,0 +1,149 @@
+"""APGD against Algorithm 1 written out for one image, and its checkpoints."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train.attack import apgd, losses, search
+from train.attack.subject import Subject
+from train.attack.track import Example
+
+RNG = np.random.default_rng(0)
+W = RNG.normal(size=(12, 6)).astype(np.float32)
+STEPS, LEVELS = 40, 30.0
+
+
+def wavy(pixels: jax.Array) -> jax.Array:
+    """Logits with many local maxima, so that steps are halved at different times."""
+    x = pixels.reshape(len(pixels), -1).astype(jnp.float32) / 256
+    return jnp.sin(9 * x @ W) * 3 + x @ W
+
+
+WAVY = Subject(name="wavy", predict=wavy, surrogate=wavy)
+
+
+def obvious(x, y, t, start, kind: str, norm: str) -> list[dict]:
+    """Algorithm 1 for one image, restart and halving at x(w_j): every x, f and eta."""
+
+    def f(point):
+        z = wavy(jnp.asarray(x + np.trunc(point), jnp.float32)[None])
+        which = jnp.int32(losses.number(kind))
+        return losses.loss(which, z, jnp.array([y]), jnp.array([t]))[0]
+
+    def slope(point):
+        whole = jnp.asarray(x + np.trunc(point), jnp.float32)[None]
+        which = jnp.int32(losses.number(kind))
+        value = lambda image: losses.loss(
+            which, wavy(image), jnp.array([y]), jnp.array([t])
+        )[0]
+        return np.asarray(jax.grad(value)(whole))[0].astype(float)
+
+    def project(d):
+        if norm == "linf":
+            d = np.clip(d, -LEVELS, LEVELS)
+        elif np.linalg.norm(d) > LEVELS:
+            d = d * LEVELS / np.linalg.norm(d)
+        return np.clip(d, -x, 255 - x)
+
+    def along(g):
+        return np.sign(g) if norm == "linf" else g / np.linalg.norm(g)
+
+    w = apgd.checkpoints(STEPS)
+    eta, etas = 2 * LEVELS, {0: 2 * LEVELS}
+    points, values = [start], []
+    f_max = {}
+    for k in range(STEPS):
+        values.append(float(f(points[k])))
+        raw = np.argmax(values)
+        f_max[k] = values[raw]
+        if k == 0:
+            best = [points[0]]
+        elif values[k] > f_max[k - 1]:
+            best.append(points[k])
+        g = slope(points[k])
+        if k in w[1:]:
+            j = w.index(k)
+            rises = sum(values[i + 1] > values[i] for i in range(w[j - 1], w[j]))
+            one = rises < 0.75 * (w[j] - w[j - 1])
+            two = etas[w[j - 1]] == (2 * LEVELS if j == 1 else etas[w[j - 2]])
+            two = two and f_max[w[j - 1]] == f_max[w[j]]
+            if one or two:
+                eta, points[k], g = eta / 2, best[-1], slope(best[-1])
+            etas[k] = eta
+        before = points[k - 1] if k else points[0]
+        z = project(points[k] + eta * along(g))
+        a = 0.75 if k else 1.0
+        points.append(
+            project(points[k] + a * (z - points[k]) + (1 - a) * (points[k] - before))
+        )
+    return [dict(point=p, value=v) for p, v in zip(points, values, strict=False)], eta
+
+
+@pytest.mark.parametrize(
+    ("kind", "norm", "image"),
+    [("ce", "linf", 0), ("ce", "linf", 1), ("dlr_targeted", "linf", 2), ("ce", "l2", 3)],
+)
+def test_apgd_equals_algorithm_1(kind: str, norm: str, image: int) -> None:
+    """Every point evaluated, every value, and the last step size."""
+    x = RNG.integers(60, 200, (4, 3, 4, 1)).astype(np.float32)
+    logits = np.asarray(wavy(x))
+    labels, targets = np.argsort(-logits, -1)[:, 0], np.argsort(-logits, -1)[:, 1]
+    example = Example(
+        jnp.asarray(x),
+        jnp.asarray(labels, jnp.int32),
+        jnp.asarray(targets, jnp.int32),
+        jnp.full(4, LEVELS, jnp.float32),
+    )
+    attack = apgd.APGD(steps=STEPS, norm=norm, loss=kind)
+    settings = attack.settings(0, 6, (3, 4, 1))
+    keys = jax.random.split(jax.random.key(0), 4)
+    inner = attack.method.begin(example, keys, settings)
+    start = np.asarray(inner.delta)[image].astype(float)
+    expected, eta = obvious(
+        x[image].astype(float), labels[image], targets[image], start, kind, norm
+    )
+    step = jax.jit(lambda inner, t: attack.method.step(WAVY, example, inner, settings, t))
+    for t, row in enumerate(expected):
+        inner, seen = step(inner, jnp.int32(t))
+        whole = x[image] + np.trunc(np.asarray(inner.before)[image])
+        np.testing.assert_allclose(inner.before[image], row["point"], atol=2e-3)
+        np.testing.assert_allclose(inner.loss[image], row["value"], rtol=1e-3, atol=1e-4)
+        assert whole.shape == seen.image[image].shape
+    assert inner.eta[image] == eta < LEVELS
+
+
+def test_checkpoints_are_those_of_the_paper() -> None:
+    """w_j = ceil(p_j N) with p = 0, .22, .41, .57, .70, .80, .87, .93, .99."""
+    assert apgd.checkpoints(100) == [0, 22, 41, 57, 70, 80, 87, 93, 99]
+    assert apgd.checkpoints(1000) == [0, 220, 410, 570, 700, 800, 870, 930, 990]
+    assert apgd.checkpoints(1) == [0, 1]
+
+
+def test_a_targeted_attack_tries_the_classes_by_their_logits() -> None:
+    """As many tries as there are other classes, at most; one, if it aims at none."""
+    attack = apgd.apgd_t()
+    assert [attack.rank(t) for t in range(attack.rounds(10))] == list(range(9))
+    assert attack.rounds(3) == 2
+    assert apgd.apgd_ce(tries=4).rounds(3) == 4
+    logits, labels = np.array([[3.0, 9, 5, 7]]), np.array([3])
+    assert search._others(logits, labels).tolist() == [[1, 2, 0]]
+
+
+def test_apgd_is_no_weaker_than_pgd_on_digits(digits) -> None:
+    from train.attack.gradient import PGD
+
+    run = lambda attack: search.run(
+        attack, digits.subject, digits.images[:100], digits.labels[:100], 14,
+        seed=0, indices=np.arange(100),
+    ).broken.sum()  # fmt: skip
+    by_pgd, by_ce, by_t = run(PGD()), run(apgd.apgd_ce()), run(apgd.apgd_t(targets=3))
+    assert by_ce >= by_pgd - 1
+    assert by_t >= by_pgd - 1
+    assert by_pgd > 20
+
+
+def test_few_classes_are_attacked_by_the_difference_of_logits() -> None:
+    settings = apgd.apgd_t().settings(0, 3, (2, 2, 1))
+    assert settings.loss == losses.number("margin_targeted")
+    assert apgd.apgd_t().settings(0, 4, (2, 2, 1)).loss == losses.number("dlr_targeted")

@@ -1,0 +1,167 @@
+"""The whole probe, on networks so small that everything is known about them."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import probes
+import pytest
+
+from train.probe import battery, gates, suite
+from train.probe.ledger import Ledger
+from train.probe.rows import select
+from train.progress import Display
+
+# Nothing to certify, to turn or to corrupt in pictures this small.
+SETTINGS = probes.TINY
+QUIET = Display(quiet=True)
+
+
+def run(tmp_path, contenders, settings=SETTINGS, **keywords):
+    exam = probes.exam(16)
+    ledger = Ledger(tmp_path / "parts", {"settings": {}}, **keywords)
+    one = suite.Suite(contenders, exam, settings, ledger=ledger, display=QUIET)
+    return one, one.run()
+
+
+def exact(images, labels, levels) -> np.ndarray:
+    """What no change within can break: the closed form of `probes.halves`."""
+    x = images.astype(np.int64)
+    more = x[:, :4].sum((1, 2, 3)) - x[:, 4:].sum((1, 2, 3))
+    return np.abs(more) > levels * 64
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """The network with its exact certificate, and one that is the same but blunter."""
+    first = probes.contender(probes.halves(), name="float", certify=exact)
+    second = probes.contender(probes.halves(2e-3), name="int8", certify=exact)
+    return run(tmp_path_factory.mktemp("suite"), [first, second])
+
+
+def test_the_headline_is_what_the_closed_form_says(both) -> None:
+    """Within 51 levels most break, within 12 some; attacks find every one of them."""
+    one, result = both
+    for eps in SETTINGS.eps:
+        levels = int(eps * 255)
+        expected = exact(one.exam.images, one.exam.labels, levels).sum()
+        for name in ("float", "int8"):
+            (head,) = select(result.rows, probe="headline", model=name, eps=eps)
+            assert head["correct"] == expected
+            assert head["n"] == 12
+            low, high = head["accuracy_95"]
+            assert low <= head["accuracy"] <= high
+
+
+def test_each_record_says_how_it_was_measured(both) -> None:
+    _, result = both
+    for one in result.rows:
+        assert {"model", "probe", "correct", "n", "accuracy", "accuracy_95"} <= set(one)
+        if one["probe"] in ("attack", "headline", "l2"):
+            assert {"eps", "norm", "seconds"} <= set(one)
+        if one["probe"] == "attack":
+            assert {"levels", "steps", "tries", "newly_broken"} <= set(one)
+    probes_ = {one["probe"] for one in result.rows}
+    assert probes_ == {
+        "clean", "fgsm", "rotation", "translation", "corruption", "certificate",
+        "spatial", "attack", "headline", "l2",
+    }  # fmt: skip
+
+
+def test_attacks_come_in_order_and_only_what_is_left_is_attacked(both) -> None:
+    """What one attack leaves the next gets; broken images are never attacked again."""
+    _, result = both
+    for eps in SETTINGS.eps:
+        rows = select(result.rows, probe="attack", model="float", eps=eps)
+        mine = [one for one in rows if not one["attack"].startswith("transfer")]
+        names = [one["attack"] for one in mine]
+        assert names == [
+            "FGSM", "PGD-10 CE", "PGD-10 CE", "PGD-10 margin", "APGD-CE", "APGD-T", "Square",
+        ]  # fmt: skip
+        left = [one["correct"] for one in mine]
+        assert left == sorted(left, reverse=True)
+        for before, after in zip(mine[1:], mine[2:], strict=False):
+            assert after["attacked"] == before["correct"]
+
+
+def test_the_other_networks_images_are_tried(both) -> None:
+    _, result = both
+    transfers = {
+        (one["model"], one["attack"]) for one in result.rows if "transfer" in str(one)
+    }
+    assert ("int8", "transfer from float") in transfers
+    assert ("float", "transfer from int8") in transfers
+
+
+def test_gates_passed_and_nothing_is_flagged(both) -> None:
+    _, result = both
+    assert {gate.model for gate in result.gates} == {"all", "float", "int8"}
+    assert result.flags == []
+
+
+def test_a_report_holds_headline_agreement_and_hashes(both) -> None:
+    one, result = both
+    found = suite.report(result, one.contenders, SETTINGS)
+    assert found["headline"]["eps"] == 0.2
+    assert found["headline"]["float"] == found["headline"]["int8"]
+    assert {pair["agree"] for pair in found["agreement"]} == {12}
+    assert found["models"]["float"]["sha256"] == "0" * 64
+    assert suite.differences(result, one.exam, "float", "int8") == []
+    result.states["float"].broken[3] ^= True
+    (found,) = suite.differences(result, one.exam, "float", "int8")
+    result.states["float"].broken[3] ^= True
+    assert found["image"] == 3
+    assert {found["float"], found["int8"]} == {"broken", "holds"}
+
+
+def test_a_resumed_probe_finds_the_same_and_attacks_nothing_twice(
+    tmp_path, monkeypatch
+) -> None:
+    one = probes.contender(probes.halves())
+    settings = dataclasses.replace(SETTINGS, sections=("attacks",), eps=(0.2,))
+    exam = probes.exam(16)
+    whole = Ledger(tmp_path / "whole", {"settings": {}})
+    expected = suite.Suite([one], exam, settings, ledger=whole, display=QUIET).run()
+
+    class Stop(Exception):
+        pass
+
+    calls = []
+    measure = battery._measure
+
+    def counted(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise Stop
+        return measure(*arguments)
+
+    monkeypatch.setattr(battery, "_measure", counted)
+    ledger = Ledger(tmp_path / "cut", {"settings": {}})
+    with pytest.raises(Stop):
+        suite.Suite([one], exam, settings, ledger=ledger, display=QUIET).run()
+    again = Ledger(tmp_path / "cut", {"settings": {}}, resume=True)
+    found = suite.Suite([one], exam, settings, ledger=again, display=QUIET).run()
+    # Three rounds were kept, the fourth was cut; each was measured once.
+    rounds = len(battery.rounds(settings)) + len(settings.eps_l2)
+    assert len(calls) == 4 + rounds - 3
+    timeless = lambda rows: [{k: v for k, v in r.items() if k != "seconds"} for r in rows]
+    assert timeless(found.rows) == timeless(expected.rows)
+    name = one.name
+    np.testing.assert_array_equal(
+        found.states[name].adversarial, expected.states[name].adversarial
+    )
+
+
+def test_a_masked_network_gets_no_numbers(tmp_path) -> None:
+    """Plain rounding, no straight-through: refused before anything long begins."""
+    logits = probes.halves()
+    masked = lambda x: logits(jnp.round(x.astype(jnp.float32)))
+    with pytest.raises(gates.RefusedError, match="no number is printed"):
+        run(tmp_path, [probes.contender(masked)])
+
+
+def test_a_false_certificate_is_found_out(tmp_path) -> None:
+    everything = lambda images, labels, levels: np.ones(len(images), bool)
+    one = probes.contender(probes.halves(), certify=everything)
+    with pytest.raises(gates.RefusedError, match="crosses a certificate"):
+        run(tmp_path, [one])

@@ -1,0 +1,1 @@
+"""Attacks: how the smallest change that fools a network is looked for."""

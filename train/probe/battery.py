@@ -1,0 +1,266 @@
+"""All attacks on one network at one budget, the cheapest first, each on what is left.
+
+The robust accuracy is that of the images that no attack broke. An image that is broken
+within a smaller budget is broken within this one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from train.attack import search
+from train.attack.apgd import APGD
+from train.attack.gradient import PGD, fgsm
+from train.attack.square import Square
+from train.probe.ledger import Ledger, Part
+from train.probe.rows import Contender, Exam, row
+from train.probe.settings import Settings, levels
+
+# Forward passes cost this part of a gradient step.
+_FORWARD = 0.35
+# Restarts of the attack in L2, beside the headline.
+_L2_TRIES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One attack in its turn."""
+
+    attack: search.Attack
+    # Added to the seed, so that a later round starts elsewhere.
+    seed: int = 0
+    # On all images that are right to begin with, so that it has an accuracy of its own.
+    alone: bool = False
+
+    def planned(self, n: int) -> float:
+        """Image-steps if nothing breaks."""
+        each = 1.0 if self.attack.needs_gradient else _FORWARD
+        return n * self.attack.rounds(10) * self.attack.evaluations * each
+
+
+def rounds(settings: Settings) -> list[Round]:
+    """The attacks of the headline in L-infinity, in their order."""
+    steps = settings.pgd_steps
+    pgd = lambda loss, tries: PGD(
+        name=f"PGD-{steps} {'margin' if loss == 'margin' else 'CE'}",
+        steps=steps, tries=tries, loss=loss,
+    )  # fmt: skip
+    found = [Round(attack=fgsm(), alone=True), Round(attack=pgd("ce", 1), alone=True)]
+    if settings.restarts > 1:
+        found.append(Round(attack=pgd("ce", settings.restarts - 1), seed=1))
+    apgd = lambda **how: APGD(steps=settings.apgd_steps, **how)
+    targeted = apgd(name="APGD-T", loss="dlr_targeted", tries=settings.targets)
+    found += [
+        Round(attack=pgd("margin", settings.restarts), seed=2),
+        Round(attack=apgd(name="APGD-CE", loss="ce"), seed=3),
+        Round(attack=targeted, seed=4),
+    ]
+    if settings.queries:
+        found.append(Round(attack=Square(queries=settings.queries), seed=5))
+    return found
+
+
+def l2_round(settings: Settings) -> Round:
+    """The attack in L2, beside the headline."""
+    steps, tries = settings.pgd_steps, min(settings.restarts, _L2_TRIES)
+    attack = PGD(
+        name=f"PGD-{steps} L2", steps=steps, tries=tries, norm="l2", step=2.5 / steps
+    )
+    return Round(attack=attack, seed=6, alone=True)
+
+
+def planned(settings: Settings, n: int) -> float:
+    """Image-steps of one network at most."""
+    linf = len(settings.eps) * sum(one.planned(n) for one in rounds(settings))
+    return linf + len(settings.eps_l2) * l2_round(settings).planned(n)
+
+
+@dataclass(kw_only=True)
+class State:
+    """What is known of one network on N images so far."""
+
+    adversarial: np.ndarray
+    broken: np.ndarray
+    rows: list[dict]
+
+
+def run(
+    contender: Contender,
+    exam: Exam,
+    eps: float,
+    *,
+    settings: Settings,
+    before: State | None,
+    others: Mapping[str, np.ndarray],
+    ledger: Ledger,
+    each: Callable[[Round, str], Callable[[int, int], None]],
+    done: Callable[[Round, dict, bool], None],
+) -> State:
+    """Every attack on `contender` at `eps`.
+
+    Args:
+      before: what the next smaller budget left; its broken images cost nothing.
+      others: adversarial images (N, ...) of other networks at this budget, by name.
+      each: called before a round with its title; gives what is told its progress.
+      done: called after a round with its record, and whether it was read from the disk.
+    """
+    wrong = contender.judge.classes(exam.images) != exam.labels
+    state = State(
+        adversarial=before.adversarial.copy() if before else exam.images.copy(),
+        broken=before.broken.copy() if before else wrong.copy(),
+        rows=[],
+    )
+    for name, images in others.items():
+        state.rows.append(_transfer(contender, exam, eps, state, name, images))
+    for number, one in enumerate(rounds(settings)):
+        key = f"{contender.name}/linf/{levels(eps)}/{number}"
+        was_there = ledger.has(key)
+        title = f"{contender.name}, eps {eps:g}, {one.attack.name}"
+        part = ledger.part(
+            key,
+            lambda one=one, title=title: _measure(
+                contender, exam, one, levels(eps), wrong if one.alone else state.broken,
+                settings.seed, each(one, title),
+            ),
+        )  # fmt: skip
+        state.rows.append(_merge(contender, exam, eps, one, part, state, settings))
+        done(one, state.rows[-1], was_there)
+    return state
+
+
+def transferred(
+    contender: Contender, exam: Exam, eps: float, state: State, name: str, images
+) -> None:
+    """Adds what another network's adversarial images do to this one, in place."""
+    state.rows.append(_transfer(contender, exam, eps, state, name, images))
+
+
+def l2(
+    contender: Contender,
+    exam: Exam,
+    length: float,
+    *,
+    settings: Settings,
+    ledger: Ledger,
+    say: Callable[[int, int], None],
+) -> tuple[dict, bool]:
+    """The record of the L2 attack within `length`, and whether it was on the disk."""
+    one, key = l2_round(settings), f"{contender.name}/l2/{length:g}"
+    was_there = ledger.has(key)
+    wrong = contender.judge.classes(exam.images) != exam.labels
+    radius = length * 255
+    part = ledger.part(
+        key,
+        lambda: _measure(contender, exam, one, radius, wrong, settings.seed, say),
+    )
+    broken = part.arrays["broken"]
+    return (
+        row(
+            contender.name, "l2", int((~broken).sum()), exam.n, eps=length, norm="l2",
+            attack=one.attack.name, **part.data, **_how(one, settings),
+        ),
+        was_there,
+    )  # fmt: skip
+
+
+def _measure(contender, exam, one: Round, budget, broken, seed, say) -> Part:
+    """One attack on the images that are not broken yet."""
+    began, alive = time.monotonic(), np.flatnonzero(~broken)
+    if not len(alive):
+        return _nothing(broken, exam.images[:0])
+    found = search.run(
+        one.attack,
+        contender.subject,
+        exam.images[alive],
+        exam.labels[alive],
+        budget,
+        seed=settings_seed(seed, one),
+        indices=exam.indices[alive],
+        say=say,
+        judge=contender.judge,
+    )
+    after = broken.copy()
+    after[alive] = found.broken
+    blind = found.zero_gradient
+    steps = found.steps[found.broken]
+    return Part(
+        {
+            "attacked": len(alive),
+            "image_steps": int(found.steps.sum()),
+            "zero_gradient_all": int((blind >= found.steps).sum()),
+            "zero_gradient_some": int((blind > 0).sum()),
+            "median_steps": float(np.median(steps)) if len(steps) else None,
+            "seconds": round(time.monotonic() - began, 3),
+        },
+        {"broken": after, "adversarial": found.adversarial, "attacked": alive},
+    )
+
+
+def _nothing(broken: np.ndarray, none: np.ndarray) -> Part:
+    """A round that has nobody left to attack."""
+    counts = dict.fromkeys(
+        ("attacked", "image_steps", "zero_gradient_all", "zero_gradient_some"), 0
+    )
+    return Part(
+        {**counts, "median_steps": None, "seconds": 0.0},
+        {"broken": broken, "adversarial": none, "attacked": np.empty(0, np.int64)},
+    )
+
+
+def settings_seed(seed: int, one: Round) -> int:
+    """The seed of a round."""
+    return (seed * 16 + one.seed) % 2**32
+
+
+def _merge(contender, exam, eps, one: Round, part: Part, state: State, settings) -> dict:
+    """Takes what a round broke into the state; returns its record."""
+    broken, attacked = part.arrays["broken"], part.arrays["attacked"]
+    new = broken & ~state.broken
+    # Where nothing broke, the image with the largest loss is worth keeping.
+    better = np.zeros(exam.n, bool)
+    better[attacked] = True
+    better &= ~state.broken
+    whole = state.adversarial.copy()
+    whole[attacked] = part.arrays["adversarial"]
+    state.adversarial[better] = whole[better]
+    state.broken |= broken
+    alone = {"accuracy_alone": float((~broken).mean())} if one.alone else {}
+    return row(
+        contender.name, "attack", int((~state.broken).sum()), exam.n, eps=eps,
+        levels=levels(eps), norm="linf", attack=one.attack.name,
+        newly_broken=int(new.sum()), needs_gradient=one.attack.needs_gradient,
+        **alone, **part.data, **_how(one, settings),
+    )  # fmt: skip
+
+
+def _how(one: Round, settings: Settings) -> dict:
+    return {
+        "steps": one.attack.evaluations,
+        "tries": one.attack.rounds(10),
+        "seed": settings.seed,
+    }
+
+
+def _transfer(contender, exam, eps, state: State, name: str, images) -> dict:
+    """What adversarial images found for another network do to this one."""
+    began = time.monotonic()
+    fooled = contender.judge.classes(images) != exam.labels
+    new = fooled & ~state.broken
+    state.adversarial[new] = images[new]
+    state.broken |= fooled
+    return row(
+        contender.name, "attack", int((~state.broken).sum()), exam.n, eps=eps,
+        levels=levels(eps), norm="linf", attack=f"transfer from {name}",
+        newly_broken=int(new.sum()), needs_gradient=False,
+        accuracy_alone=float((~fooled).mean()), steps=1, tries=1,
+        seconds=round(time.monotonic() - began, 3),
+    )  # fmt: skip
+
+
+def labels_of(found: Sequence[dict]) -> str:
+    """The attacks of a headline in words."""
+    return ", ".join(dict.fromkeys(one["attack"] for one in found))
