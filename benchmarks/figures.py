@@ -6,6 +6,7 @@
     make figures ARGS="mnist_cnn_accel"   those of the arrays that execute them
     make figures ARGS="mnist_cnn_tpu"     all test images on the first TPU
     make figures ARGS="tpu_paper"         the TPU paper's figures beside the model's
+    make figures ARGS="mnist_cnn_adv_probe warps"   robustness
 
 Writes figures/<name>.json: for every run the command, seed, wall time from the start of
 the process to its end, and what it measured, with the machine it ran on.
@@ -26,6 +27,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import probe_figures
 from train.rundir import write_json
 
 FOLDER = Path(__file__).parents[1] / "figures"
@@ -227,6 +229,14 @@ def measure_trained(name: str, scratch: Path) -> list[dict]:
     return [measure(name, arguments, scratch) for arguments in RUNS[name]]
 
 
+def measure_probed(name: str, scratch: Path) -> list[dict]:
+    return probe_figures.measure_probed(name, scratch, run_json)
+
+
+def measure_warped(name: str, scratch: Path) -> list[dict]:
+    return probe_figures.measure_warped(name, scratch, run_json)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = {
@@ -236,6 +246,8 @@ def main() -> None:
         **dict.fromkeys(EXECUTED, measure_executed),
         **dict.fromkeys(ON_THE_TPU, measure_tpu),
         PAPER: measure_paper,
+        **dict.fromkeys(probe_figures.PROBED, measure_probed),
+        "warps": measure_warped,
     }
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(known)}")
     names = parser.parse_args().names or list(known)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -32,8 +31,8 @@ pictures. Exit status 1 if a single logit of a single test image differs.
 Other commands: predict (classify pictures), check (re-validate the files), sweep (accuracy
 against bit width), probe (robustness, float beside integers); each has --help."""
 
-_PROBE = """Probes a quantised run: the float network, the one with fake quantisation and the
-integers as deployed, side by side, under the same attacks, transforms and corruptions.
+_PROBE = """Probes a quantised run: the float network, the one with fake quantisation and
+the integers as deployed, side by side: the same attacks, transforms and corruptions.
 
 The integers are attacked through their straight-through twin, with what fools the others,
 and by Square on the integers themselves. Writes probes.json, worst_inputs.npz and pictures

@@ -39,6 +39,7 @@ def probe(
         )
     dataset = training.load_data(trained)
     contenders = [stage.float_contender(trained), *contenders_of(deployed)]
+    contenders = [one for one in contenders if one.name in settings.models]
     return stage.run(
         contenders, folder / "quant", trained, dataset, settings,
         resume=resume, overwrite=overwrite,

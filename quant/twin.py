@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from configs.network import Conv, LayerInfo
+from configs.network import LayerInfo
 from quant import fast
 from quant.fake import fake_quantize, straight_through
 from quant.network import IntNetwork
@@ -21,7 +21,7 @@ from quant.qat import Plan, Steps, fake_operators, plan_of
 from quant.settings import Widths
 from train import loop
 from train.attack.subject import Subject
-from train.model import Model, Operators, activate, pad
+from train.model import Model, Operators, activate
 
 
 class Twin(Model):
@@ -35,19 +35,15 @@ class Twin(Model):
         # Data of the structure, not parameters: nothing about them learns.
         self.integers = network
 
-    def apply(self, info: LayerInfo, x: jax.Array) -> jax.Array:
-        weighted = self.integers.weighted.get(info.name)
-        if weighted is None or weighted.table is None:
-            return super().apply(info, x)
-        quantize, spec = self.activation_quantizer, info.spec
-        if isinstance(spec, Conv) and spec.padding != "valid":
-            x = quantize(f"{info.name}.padding", pad(x, spec))
-        total = quantize(f"{info.name}.sum", self.layers[info.name](x))
+    def activated(self, info: LayerInfo, total: jax.Array) -> jax.Array:
+        weighted = self.integers.weighted[info.name]
+        if weighted.table is None:
+            return super().activated(info, total)
         index = jnp.round(total / jnp.float32(weighted.sum.scale)).astype(jnp.int32)
         table = jnp.asarray(weighted.table.astype(np.float32))
         after = weighted.output
         step = jnp.float32(after.scale)
-        real = activate(spec, total)
+        real = activate(info.spec, total)
         smooth = fake_quantize(real, step, after.low, after.high, "fixed")
         return straight_through(table[index + 128] * step, smooth)
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from configs.network import Conv, Dense, LayerInfo
-from train.model import PIXEL_SCALE, Model, Operators, activate, pad
+from train.model import PIXEL_SCALE, Model, Operators, pad
 
 
 class Interval(NamedTuple):
@@ -57,7 +57,7 @@ def intervals(model: Model, pixels: Interval) -> dict[str, Interval]:
     for info in model.network.walk():
         if info.weights:
             x = found[f"{info.name}.sum"] = _linear(model, info, x)
-            x = Interval(*(activate(info.spec, end) for end in x))
+            x = Interval(*(model.activated(info, end) for end in x))
         else:
             x = Interval(*(model.apply(info, end) for end in x))
         x = found[info.name] = Interval(*(quantize(info.name, end) for end in x))

@@ -33,7 +33,8 @@ Writes config.json and train/ (metrics.json, log.jsonl, checkpoint/, pictures) i
 run directory. Every field of the experiment can be overridden; `python -m configs` lists
 the configs.
 
-Another command: probe (how robust a trained network is); it has its own --help."""
+Other commands: probe (how robust a trained network is), warps (several networks under
+translation and rotation, in one figure); each has --help."""
 
 _PROBE = """Probes the float network of a finished run: adversarial examples (FGSM, PGD,
 APGD, Square, the worst of all per image), rotations, shifts, corruptions, certificates.
@@ -70,6 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["probe"]:
         return _probe(given[1:])
+    if given[:1] == ["warps"]:
+        from train.probe import warps
+
+        return warps.main(given[1:])
     return guarded(lambda: _train(given))
 
 

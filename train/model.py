@@ -131,12 +131,16 @@ class Model(nnx.Module):
             x = self.activation_quantizer(f"{info.name}.padding", pad(x, spec))
         if isinstance(spec, Conv | Dense):
             total = self.activation_quantizer(f"{info.name}.sum", self.layers[info.name](x))
-            return activate(spec, total)
+            return self.activated(info, total)
         if isinstance(spec, Pool):
             return pool(x, spec)
         if isinstance(spec, GlobalPool):
             return global_pool(x, spec)
         return x.reshape(x.shape[0], -1)
+
+    def activated(self, info: LayerInfo, total: jax.Array) -> jax.Array:
+        """A layer's sums after its activation."""
+        return activate(info.spec, total)
 
 
 def _on_vector(network: Network, info: LayerInfo) -> bool:

@@ -6,7 +6,7 @@ import pytest
 import quantised
 from PIL import Image
 
-from quant import fit, normative, pictures, stage
+from quant import fit, normative, pictures
 from quant.measure import layer_data, saturation
 from train import stage as training
 from train.plots import ORANGE

@@ -9,7 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from configs.errors import InputError
-from quant import fit, normative, stage, sweep
+from quant import fit, normative, sweep
 from quant.settings import Quantization
 from train import stage as training
 

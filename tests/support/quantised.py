@@ -13,6 +13,7 @@ from quant import cli, exports, files, golden, stage
 from quant.network import IntNetwork
 from quant.settings import Quantization
 from train import stage as training
+from train.probe import command
 from train.progress import Display
 
 QUIET = Display(quiet=True)
@@ -56,6 +57,7 @@ def main(*arguments) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "write_pictures", lambda folder, **keywords: None)
         patch.setattr(cli, "all_cores", lambda: 1)
+        patch.setattr(command, "all_cores", lambda: 1)
         try:
             return cli.main([str(argument) for argument in arguments])
         except SystemExit as end:

@@ -14,11 +14,12 @@ import numpy as np
 
 from train.attack import search
 from train.attack.apgd import APGD
+from train.attack.budget import levels_of
 from train.attack.gradient import PGD, fgsm
 from train.attack.square import Square
 from train.probe.ledger import Ledger, Part
 from train.probe.rows import Contender, Exam, row
-from train.probe.settings import Settings, levels
+from train.probe.settings import Settings
 
 # Forward passes cost this part of a gradient step.
 _FORWARD = 0.35
@@ -117,13 +118,13 @@ def run(
     for name, images in others.items():
         state.rows.append(_transfer(contender, exam, eps, state, name, images))
     for number, one in enumerate(rounds(settings)):
-        key = f"{contender.name}/linf/{levels(eps)}/{number}"
+        key = f"{contender.name}/linf/{levels_of(eps)}/{number}"
         was_there = ledger.has(key)
         title = f"{contender.name}, eps {eps:g}, {one.attack.name}"
         part = ledger.part(
             key,
             lambda one=one, title=title: _measure(
-                contender, exam, one, levels(eps), wrong if one.alone else state.broken,
+                contender, exam, one, levels_of(eps), wrong if one.alone else state.broken,
                 settings.seed, each(one, title),
             ),
         )  # fmt: skip
@@ -231,7 +232,7 @@ def _merge(contender, exam, eps, one: Round, part: Part, state: State, settings)
     alone = {"accuracy_alone": float((~broken).mean())} if one.alone else {}
     return row(
         contender.name, "attack", int((~state.broken).sum()), exam.n, eps=eps,
-        levels=levels(eps), norm="linf", attack=one.attack.name,
+        levels=levels_of(eps), norm="linf", attack=one.attack.name,
         newly_broken=int(new.sum()), needs_gradient=one.attack.needs_gradient,
         **alone, **part.data, **_how(one, settings),
     )  # fmt: skip
@@ -254,7 +255,7 @@ def _transfer(contender, exam, eps, state: State, name: str, images) -> dict:
     state.broken |= fooled
     return row(
         contender.name, "attack", int((~state.broken).sum()), exam.n, eps=eps,
-        levels=levels(eps), norm="linf", attack=f"transfer from {name}",
+        levels=levels_of(eps), norm="linf", attack=f"transfer from {name}",
         newly_broken=int(new.sum()), needs_gradient=False,
         accuracy_alone=float((~fooled).mean()), steps=1, tries=1,
         seconds=round(time.monotonic() - began, 3),

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from train.attack import known, search
+from train.attack.budget import levels_of
 from train.attack.gradient import PGD
 from train.attack.square import Square
 from train.probe.battery import Round, State
 from train.probe.rows import Contender, Exam, select
-from train.probe.settings import Settings, levels
+from train.probe.settings import Settings
 
 # Queries that Square needs for the known answers.
 _QUERIES = 1000
@@ -111,7 +112,7 @@ def after(
     certified: dict[int, np.ndarray],
 ) -> list[Gate]:
     """Gates on what the attacks found at a budget."""
-    name, budget = contender.name, levels(eps)
+    name, budget = contender.name, levels_of(eps)
     moved = np.abs(state.adversarial.astype(np.int32) - exam.images).max(initial=0)
     _pass(
         moved <= budget, name, f"changes stay within eps {eps:g}",

@@ -9,11 +9,12 @@ import numpy as np
 
 from configs.errors import InputError
 from train.attack import search
+from train.attack.budget import levels_of
 from train.attack.gradient import fgsm
 from train.probe import corruptions, spatial
 from train.probe.ledger import Part
 from train.probe.rows import Contender, Exam, row
-from train.probe.settings import Settings, levels
+from train.probe.settings import Settings
 
 Say = Callable[[int, int], None]
 
@@ -31,13 +32,13 @@ def fgsm_curve(contender: Contender, exam: Exam, settings: Settings, say: Say) -
     for number, eps in enumerate(settings.eps_fgsm):
         began = time.monotonic()
         found = search.run(
-            fgsm(), contender.subject, exam.images, exam.labels, levels(eps),
+            fgsm(), contender.subject, exam.images, exam.labels, levels_of(eps),
             seed=settings.seed, indices=exam.indices, judge=contender.judge,
         )  # fmt: skip
         rows.append(
             row(
                 contender.name, "fgsm", int((~found.broken).sum()), exam.n, eps=eps,
-                levels=levels(eps), norm="linf", steps=1, tries=1, seed=settings.seed,
+                levels=levels_of(eps), norm="linf", steps=1, tries=1, seed=settings.seed,
                 zero_gradient_some=int((found.zero_gradient > 0).sum()),
                 seconds=_since(began),
             )
@@ -106,12 +107,12 @@ def certificates(contender: Contender, exam: Exam, settings: Settings, say: Say)
     rows, arrays = [], {}
     for number, eps in enumerate(settings.eps_certified):
         began = time.monotonic()
-        proved = contender.certify(exam.images, exam.labels, levels(eps))
-        arrays[f"certified_{levels(eps)}"] = proved
+        proved = contender.certify(exam.images, exam.labels, levels_of(eps))
+        arrays[f"certified_{levels_of(eps)}"] = proved
         rows.append(
             row(
                 contender.name, "certificate", int(proved.sum()), exam.n, eps=eps,
-                levels=levels(eps), norm="linf", method=contender.certificate,
+                levels=levels_of(eps), norm="linf", method=contender.certificate,
                 seconds=_since(began),
             )
         )  # fmt: skip

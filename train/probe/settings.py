@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -19,10 +18,16 @@ def _rises(values: tuple[float, ...]) -> bool:
     return all(a < b for a, b in pairwise(values))
 
 
+Name = Literal["float", "qat", "int8"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What to measure, on how many images, how hard."""
 
+    # Networks of a quantised run: the float one, the one with fake quantisation, the
+    # integers.
+    models: tuple[Name, ...] = ("float", "qat", "int8")
     # What to measure; all of it by default.
     sections: tuple[Section, ...] = SECTIONS
     # Test images, the first ones, for attacks and the spatial grid.
@@ -57,7 +62,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        require(self, bool(self.sections), "sections", "must name one or more.")
+        for name in ("sections", "models"):
+            require(self, bool(getattr(self, name)), name, "must name one or more.")
         for name in ("images", "pgd_steps", "restarts", "apgd_steps", "targets"):
             require(self, getattr(self, name) >= 1, name, "must be 1 or more.")
         for name in ("cheap_images", "queries", "shift_px"):
@@ -97,13 +103,3 @@ QUICK = Settings(
     grid_shifts=3,
     grid_angles=7,
 )
-
-
-def levels(eps: float) -> int:
-    """A budget in pixel levels: floor(eps * 255), 0.3 is 76.
-
-    >>> [levels(eps) for eps in (0.1, 0.2, 0.3, 1.0)]
-    [25, 51, 76, 255]
-    """
-    # The nearest double to a decimal may lie just below it: 1/255 must give 1.
-    return math.floor(round(eps * 255, 9))

@@ -84,8 +84,7 @@ def run(
     display = display or Display()
     refuse(trained, folder, resume=resume, overwrite=overwrite)
     began = time.monotonic()
-    labels = dataset.test.labels.astype(np.int32)
-    test = Exam(images=dataset.test.images, labels=labels)
+    test = exam_of(dataset)
     identity = {
         "settings": stored.to_dict(settings),
         "models": {one.name: one.sha256 for one in contenders},
@@ -124,10 +123,26 @@ def run(
     return found
 
 
+def exam_of(dataset: Dataset) -> Exam:
+    """The test images."""
+    labels = dataset.test.labels.astype(np.int32)
+    return Exam(images=dataset.test.images, labels=labels)
+
+
 def refuse(trained: Trained, folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuses what cannot be probed, before anything long begins."""
     if resume and overwrite:
         raise InputError("`--resume` and `--overwrite` exclude each other; give one.")
+    refuse_task(trained)
+    if (folder / REPORT).exists() and not overwrite:
+        raise InputError(
+            f"`--run` (={folder.parent}) has been probed already ({folder / REPORT}); "
+            f"replace it with --overwrite."
+        )
+
+
+def refuse_task(trained: Trained) -> None:
+    """Refuses a network that has no images or no classes."""
     if trained.experiment.task != "classification":
         raise InputError(
             f"`--run` (={trained.experiment.name}) is a regression; a probe needs classes "
@@ -137,11 +152,6 @@ def refuse(trained: Trained, folder: Path, *, resume: bool, overwrite: bool) -> 
         raise InputError(
             f"`--run` (={trained.experiment.name}) takes inputs of shape "
             f"{trained.experiment.network.input_shape}; a probe needs images (H, W, C)."
-        )
-    if (folder / REPORT).exists() and not overwrite:
-        raise InputError(
-            f"`--run` (={folder.parent}) has been probed already ({folder / REPORT}); "
-            f"replace it with --overwrite."
         )
 
 

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from train.attack.budget import levels_of
 from train.probe import battery, gates, sections
 from train.probe.clock import Clock
 from train.probe.ledger import Ledger, Part
 from train.probe.rows import Contender, Exam, row, select
-from train.probe.settings import Section, Settings, levels
+from train.probe.settings import Section, Settings
 from train.progress import Display
 
 # Image-steps of what needs no gradient: one forward pass, and the work on the image.
@@ -146,7 +147,7 @@ class Suite:
     def _headline(self, one: Contender, eps: float, state: battery.State) -> dict:
         return row(
             one.name, "headline", int((~state.broken).sum()), self.exam.n, eps=eps,
-            levels=levels(eps), norm="linf", attack="worst of all",
+            levels=levels_of(eps), norm="linf", attack="worst of all",
             attacks=battery.labels_of(state.rows), seed=self.settings.seed,
             seconds=round(sum(r.get("seconds", 0.0) for r in state.rows), 3),
         )  # fmt: skip
