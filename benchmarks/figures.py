@@ -230,11 +230,11 @@ def measure_trained(name: str, scratch: Path) -> list[dict]:
 
 
 def measure_probed(name: str, scratch: Path) -> list[dict]:
-    return probe_figures.measure_probed(name, scratch, run_json)
+    return probe_figures.measure_probed(name, run_json)
 
 
 def measure_warped(name: str, scratch: Path) -> list[dict]:
-    return probe_figures.measure_warped(name, scratch, run_json)
+    return probe_figures.measure_warped(name, run_json)
 
 
 def main() -> None:

@@ -148,7 +148,7 @@ class Experiment:
     # How parameters follow the gradient.
     optimizer: Optimizer = field(default_factory=Optimizer)
     # Training against the worst change of an image within a budget.
-    robust: Robust = added(Robust())
+    robust: Robust = added(Robust())  # noqa: RUF009 (a field, as in layers.py)
     # How long, in which pieces, and how safely to train.
     train: Train = field(default_factory=Train)
     # Seed of the parameters, the order of the images and the augmentation.

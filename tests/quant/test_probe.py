@@ -18,7 +18,11 @@ from train.probe import gates, show, stage
 from train.probe.rows import Contender, select
 
 SETTINGS = dataclasses.replace(
-    probes.TINY, sections=("attacks", "certificates", "fgsm"), images=8, eps=(0.1,), eps_l2=()
+    probes.TINY,
+    sections=("attacks", "certificates", "fgsm"),
+    images=8,
+    eps=(0.1,),
+    eps_l2=(),
 )
 
 
@@ -86,8 +90,8 @@ def test_a_run_trained_again_is_refused(quantised_run, tmp_path) -> None:
     folder = quantised.copied(quantised_run, tmp_path / "run")
     manifest = files.load(folder / "quant").manifest
     other = {**manifest["source"], "parameters_sha256": "0" * 64}
-    content = {**manifest, "source": other}
-    content["sha256"] = files.own_sha256({k: v for k, v in content.items() if k != "sha256"})
+    content = {k: v for k, v in manifest.items() if k != "sha256"} | {"source": other}
+    content["sha256"] = files.own_sha256(content)
     (folder / "quant" / "manifest.json").write_bytes(files._text(content))
     with pytest.raises(InputError, match="trained again"):
         probe.probe(folder, SETTINGS)

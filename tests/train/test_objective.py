@@ -94,7 +94,7 @@ def test_pgd_is_worse_than_clean_and_than_one_step_and_below_the_bound() -> None
 
 
 def test_the_ascent_stays_within_the_budget_and_the_range() -> None:
-    _, _, model, images, labels, draws = case(experiment("pgd", eps=0.1))
+    _, _, model, images, _, draws = case(experiment("pgd", eps=0.1))
     harder = objective.Harder(jnp.float32(25.5), jnp.float32(1))
     off = lambda logits: -logits[:, 0]
     begin = draws.start * 25.5
@@ -125,8 +125,7 @@ def test_the_gradient_is_that_of_the_loss(method) -> None:
     """Central differences along a random direction; the searched image is a constant of
     the step, so that for pgd and trades the loss is compared at a fixed one."""
     given = experiment(method, eps=0.02, steps=1)
-    graph, params = loop.split(build(given.network, key=jax.random.key(0)))
-    loss, *_ = case(given, 0.5)
+    loss, params, *_ = case(given, 0.5)
     slope = jax.grad(lambda p: loss(p)[0])(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
     if method in ("ibp", "crown-ibp"):

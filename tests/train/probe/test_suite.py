@@ -1,6 +1,7 @@
 """The whole probe, on networks so small that everything is known about them."""
 
 import dataclasses
+from itertools import pairwise
 
 import jax.numpy as jnp
 import numpy as np
@@ -76,11 +77,12 @@ def test_attacks_come_in_order_and_only_what_is_left_is_attacked(both) -> None:
         mine = [one for one in rows if not one["attack"].startswith("transfer")]
         names = [one["attack"] for one in mine]
         assert names == [
-            "FGSM", "PGD-10 CE", "PGD-10 CE", "PGD-10 margin", "APGD-CE", "APGD-T", "Square",
+            "FGSM", "PGD-10 CE", "PGD-10 CE", "PGD-10 margin", "APGD-CE", "APGD-T",
+            "Square",
         ]  # fmt: skip
         left = [one["correct"] for one in mine]
         assert left == sorted(left, reverse=True)
-        for before, after in zip(mine[1:], mine[2:], strict=False):
+        for before, after in pairwise(mine[1:]):
             assert after["attacked"] == before["correct"]
 
 
