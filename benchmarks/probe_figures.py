@@ -7,6 +7,7 @@ Pictures go to docs/.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -48,8 +49,7 @@ def measure_probed(name: str, run_json: RunJson) -> list[dict]:
     config, arguments = PROBED[name]
     metrics, steps = _trained(config, config, [], run_json)
     run = KEPT / config
-    quant = _again(run / "quant", ["python", "-m", "quant"])
-    quantised, _ = run_json(quant, "--run", str(run))
+    quantised = _finished(run, "quant", ["python", "-m", "quant"], run_json)
     steps.append(
         {"command": f"python -m quant --run runs/{config}", "wall_s": quantised["wall_s"]}
     )
@@ -93,8 +93,7 @@ def _trained(
 ) -> tuple[dict, list[dict]]:
     """The metrics of a config trained into `run`, and its command with its time."""
     train = ["python", "-m", "train", "--config", config, "--seed", "0", *arguments]
-    command = _again(KEPT / run / "train", train)
-    metrics, _ = run_json(command, "--run", str(KEPT / run))
+    metrics = _finished(KEPT / run, "train", train, run_json)
     step = {
         "command": " ".join(train),
         "wall_s": metrics["wall_s"],
@@ -103,6 +102,10 @@ def _trained(
     return metrics, [step]
 
 
-def _again(stage: Path, command: list[str]) -> list[str]:
-    """The command, going on with what is there."""
-    return [*command, "--resume"] if any(stage.glob("*")) else command
+def _finished(run: Path, stage: str, command: list[str], run_json: RunJson) -> dict:
+    """The metrics of a stage: read, or of the command, which goes on with what is there."""
+    metrics = run / stage / "metrics.json"
+    if metrics.exists():
+        return json.loads(metrics.read_text())
+    resume = ["--resume"] if (run / stage).exists() else []
+    return run_json(command, "--run", str(run), *resume)[0]
