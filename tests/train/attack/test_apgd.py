@@ -23,21 +23,19 @@ def wavy(pixels: jax.Array) -> jax.Array:
 WAVY = Subject(name="wavy", predict=wavy, surrogate=wavy)
 
 
-def obvious(x, y, t, start, kind: str, norm: str) -> list[dict]:
-    """Algorithm 1 for one image, restart and halving at x(w_j): every x, f and eta."""
+def obvious(x, y, t, kind: str, norm: str):
+    """Algorithm 1 for one image, with restart and halving at x(w_j).
 
-    def f(point):
-        z = wavy(jnp.asarray(x + np.trunc(point), jnp.float32)[None])
-        which = jnp.int32(losses.number(kind))
-        return losses.loss(which, z, jnp.array([y]), jnp.array([t]))[0]
+    A generator: it is sent each point that the program evaluates and gives f there, the
+    point that must follow, and eta. So the two never drift apart by rounding.
+    """
+    which, label, target = (np.array([v], np.int32) for v in (losses.number(kind), y, t))
+    value = lambda image: losses.loss(which[0], wavy(image), label, target)[0]
+    both = jax.jit(jax.value_and_grad(value))
 
-    def slope(point):
-        whole = jnp.asarray(x + np.trunc(point), jnp.float32)[None]
-        which = jnp.int32(losses.number(kind))
-        value = lambda image: losses.loss(
-            which, wavy(image), jnp.array([y]), jnp.array([t])
-        )[0]
-        return np.asarray(jax.grad(value)(whole))[0].astype(float)
+    def f_and_slope(point):
+        at, slope = both(np.asarray(x + np.trunc(point), np.float32)[None])
+        return float(at), np.asarray(slope)[0].astype(float)
 
     def project(d):
         if norm == "linf":
@@ -51,17 +49,13 @@ def obvious(x, y, t, start, kind: str, norm: str) -> list[dict]:
 
     w = apgd.checkpoints(STEPS)
     eta, etas = 2 * LEVELS, {0: 2 * LEVELS}
-    points, values = [start], []
-    f_max = {}
+    points, values, f_max, best = [(yield)], [], {}, None
     for k in range(STEPS):
-        values.append(float(f(points[k])))
-        raw = np.argmax(values)
-        f_max[k] = values[raw]
-        if k == 0:
-            best = [points[0]]
-        elif values[k] > f_max[k - 1]:
-            best.append(points[k])
-        g = slope(points[k])
+        at, g = f_and_slope(points[k])
+        values.append(at)
+        f_max[k] = max(values)
+        if k == 0 or at > f_max[k - 1]:
+            best = points[k]
         if k in w[1:]:
             j = w.index(k)
             rises = sum(values[i + 1] > values[i] for i in range(w[j - 1], w[j]))
@@ -69,15 +63,13 @@ def obvious(x, y, t, start, kind: str, norm: str) -> list[dict]:
             two = etas[w[j - 1]] == (2 * LEVELS if j == 1 else etas[w[j - 2]])
             two = two and f_max[w[j - 1]] == f_max[w[j]]
             if one or two:
-                eta, points[k], g = eta / 2, best[-1], slope(best[-1])
+                eta, points[k], g = eta / 2, best, f_and_slope(best)[1]
             etas[k] = eta
         before = points[k - 1] if k else points[0]
         z = project(points[k] + eta * along(g))
         a = 0.75 if k else 1.0
-        points.append(
-            project(points[k] + a * (z - points[k]) + (1 - a) * (points[k] - before))
-        )
-    return [dict(point=p, value=v) for p, v in zip(points, values, strict=False)], eta
+        after = project(points[k] + a * (z - points[k]) + (1 - a) * (points[k] - before))
+        points.append((yield at, after, eta))
 
 
 @pytest.mark.parametrize(
@@ -96,21 +88,21 @@ def test_apgd_equals_algorithm_1(kind: str, norm: str, image: int) -> None:
         jnp.full(4, LEVELS, jnp.float32),
     )
     attack = apgd.APGD(steps=STEPS, norm=norm, loss=kind)
-    settings = attack.settings(0, 6, (3, 4, 1))
+    settings = jax.tree.map(jnp.asarray, attack.settings(0, 6, (3, 4, 1)))
     keys = jax.random.split(jax.random.key(0), 4)
     inner = attack.method.begin(example, keys, settings)
-    start = np.asarray(inner.delta)[image].astype(float)
-    expected, eta = obvious(
-        x[image].astype(float), labels[image], targets[image], start, kind, norm
-    )
+    reference = obvious(x[image].astype(float), labels[image], targets[image], kind, norm)
+    next(reference)
     step = jax.jit(lambda inner, t: attack.method.step(WAVY, example, inner, settings, t))
-    for t, row in enumerate(expected):
+    for t in range(STEPS):
+        point = np.asarray(inner.delta)[image].astype(float)
+        value, after, eta = reference.send(point)
         inner, seen = step(inner, jnp.int32(t))
-        whole = x[image] + np.trunc(np.asarray(inner.before)[image])
-        np.testing.assert_allclose(inner.before[image], row["point"], atol=2e-3)
-        np.testing.assert_allclose(inner.loss[image], row["value"], rtol=1e-3, atol=1e-4)
-        assert whole.shape == seen.image[image].shape
-    assert inner.eta[image] == eta < LEVELS
+        np.testing.assert_array_equal(seen.image[image], x[image] + np.trunc(point))
+        np.testing.assert_allclose(inner.loss[image], value, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(inner.delta[image], after, atol=1e-3)
+        assert inner.eta[image] == eta
+    assert eta < LEVELS
 
 
 def test_checkpoints_are_those_of_the_paper() -> None:
