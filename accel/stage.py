@@ -26,6 +26,7 @@ from configs.errors import InputError
 from quant import normative
 from quant.network import IntNetwork
 from train import rundir
+from train.probe import table
 from train.versions import versions
 
 DATAFLOWS: tuple[Dataflow, ...] = get_args(Dataflow)
@@ -198,8 +199,14 @@ def _flow(given: Subject) -> Flow:
 
 def _probes(folder: Path) -> dict[str, dict[str, Any]]:
     """Robustness probes of the stages, where they were run."""
-    found = {s: _if_there(folder / s / "probes.json") for s in ("train", "quant")}
-    return {stage: probes for stage, probes in found.items() if probes is not None}
+    found = {}
+    for stage in ("train", "quant"):
+        path = folder / stage / "probes.json"
+        probes = _if_there(path)
+        if probes is not None:
+            table.check(probes, str(path))
+            found[stage] = probes
+    return found
 
 
 def _if_there(path: Path) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
@@ -12,9 +12,8 @@ from accel.counters import PHASES
 from accel.show import bars, flow, roofline
 from accel.show.flow import Flow
 from accel.show.inline import source_hash, template
+from accel.show.probes import section
 
-# Values of one probe's table; the rest stays in its file.
-_MOST_VALUES = 60
 _MOST_SCORES = 20
 
 
@@ -55,8 +54,7 @@ def report(
         roof=_roof(report),
         flow=None if flow is None else _flow(flow),
         compare=None if compare is None else _compare(compare, report["machine"]),
-        probes={stage: _flat(probe) for stage, probe in probes.items()},
-        most_values=_MOST_VALUES,
+        probes={stage: section(probe) for stage, probe in probes.items()},
         step_href=step_href,
     )
 
@@ -199,23 +197,6 @@ def _compare(compare: Mapping[str, Any], own: str) -> dict[str, Any] | None:
         for one in machines
     ]
     return {"rows": rows, "axis": bars.axis(scale)}
-
-
-def _flat(probe: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The scalars of nested mappings and lists, by their path."""
-
-    def walk(value: Any, path: tuple[str, ...]) -> Iterable[tuple[str, Any]]:
-        if isinstance(value, Mapping):
-            items = value.items()
-        elif isinstance(value, (list, tuple)):
-            items = enumerate(value, 1)
-        else:
-            yield " · ".join(path), value
-            return
-        for key, inner in items:
-            yield from walk(inner, (*path, str(key)))
-
-    return list(walk(probe, ()))
 
 
 def _count(value: int) -> str:

@@ -109,15 +109,18 @@ def run(
             ends = contenders[0].name, contenders[-1].name
             found["differences"] = differences(result, suite.exam, *ends)
         display.say("Drawing pictures.")
+        found["files"] = []
         worst = _worst(result, suite.exam)
         if worst:
             rundir.write_bytes(folder / WORST, worst)
             found["worst_inputs_sha256"] = hashlib.sha256(worst).hexdigest()
+            found["files"].append(WORST)
         with rundir.writing(folder):
-            show.write_pictures(
+            pictures = show.write_pictures(
                 folder, result=result, contenders=contenders, exam=suite.exam,
                 settings=settings, name=trained.experiment.name, classes=dataset.classes,
             )  # fmt: skip
+        found["files"] += [path.name for path in pictures]
         rundir.write_json(folder / REPORT, found)
         ledger.close()
     return found

@@ -20,8 +20,22 @@ from reports import MISMATCH, compare, report, walk
 from accel.counters import FETCHES, PHASES
 from accel.machine import Mac, Systolic
 from accel.show import page
+from train.probe.rows import row
 
-PROBES = {"train": {"fgsm": {"0.1": 0.8125}, "angles": [{"deg": 10}], "none": None}}
+
+def probed(model: str = "float", flag: str = "doubtful") -> dict:
+    """A probes.json of one network: as it is, attacked, and its headline."""
+    attack = {"eps": 0.1, "levels": 25, "attack": "PGD-40 CE", "tries": 1, "steps": 41}
+    rows = [row(model, "clean", 8, 8), row(model, "attack", 5, 8, **attack)]
+    rows.append(row(model, "headline", 5, 8, eps=0.1))
+    return {
+        "models": {model: {}},
+        "rows": rows,
+        "flags": [{"model": model, "flag": flag}],
+    }
+
+
+PROBES = {"train": probed()}
 
 
 HOSTILE = (
@@ -137,7 +151,9 @@ def test_every_figure_of_the_report_is_on_the_page():
         "17",
     ):
         assert words in text
-    assert "fgsm · 0.1 0.8125 angles · 1 · deg 10 none –" in text
+    assert "eps 0.1 (25 levels) PGD-40 CE 41 evaluations 8 62.5" in text
+    assert "eps 0.1 WORST OF ALL every attack 8 62.5 (24.5..91.5)" in text
+    assert "Flag: float: doubtful." in text
     assert "✓ VERIFIED" in text
 
 
@@ -248,7 +264,7 @@ def test_hostile_names_are_text_and_nothing_else():
         others = renamed(compare(Systolic(), Mac()), tail)
         shown = walk("seven" + tail)
         shown = shown._replace(layers=[(n + tail, *rest) for n, *rest in shown.layers])
-        probes = {"train" + tail: {"a" + tail: tail}}
+        probes = {"train" + tail: probed("float" + tail, "doubtful" + tail)}
         return html(made, shown=shown, compared=others, probes=probes, href="step" + tail)
 
     tame, hostile = Parsed(build("x" * len(HOSTILE))), Parsed(build(HOSTILE))

@@ -1,6 +1,9 @@
 """The table: a column for each network, the headline with its interval, flags beside it."""
 
-from train.probe import summary
+import pytest
+
+from configs.errors import InputError
+from train.probe import summary, table
 from train.probe.rows import row
 
 
@@ -27,6 +30,7 @@ def found(**changes) -> dict:
         "agreement": [{"on": "float", "and": "int8", "agree": 99, "n": 100}],
         "differences": [{"image": 3}],
         "wall_s": 12.0,
+        "files": ["worst_inputs.npz"],
     } | changes
 
 
@@ -70,3 +74,23 @@ def test_without_attacks_there_is_one_table(tmp_path, capsys, monkeypatch) -> No
     out = capsys.readouterr().out
     assert "WORST OF ALL" not in out
     assert out.count("probe ") == 1
+
+
+def test_a_damaged_file_is_refused_by_name() -> None:
+    """Every record is checked for what the table asks of it."""
+    table.check(found(), "probes.json")
+    for name in ("rows", "models", "flags"):
+        with pytest.raises(InputError, match=f"`{name}`"):
+            table.check(found(**{name: None}), "probes.json")
+    for number, one in enumerate(found()["rows"]):
+        for key in ("model", "probe", "accuracy", "n", "accuracy_95"):
+            rows = found()["rows"]
+            rows[number] = {k: v for k, v in one.items() if k != key}
+            with pytest.raises(InputError, match=rf"rows\[{number}\]"):
+                table.check(found(rows=rows), "probes.json")
+    for bad in ("text", None, [1], {"probe": "unheard of"}):
+        with pytest.raises(InputError, match=r"rows\[0\]"):
+            table.check(found(rows=[bad]), "probes.json")
+    wrong = {**found()["rows"][1], "eps": "0.3"}
+    with pytest.raises(InputError, match=r"rows\[0\]"):
+        table.check(found(rows=[wrong]), "probes.json")
