@@ -1,6 +1,6 @@
 # make demo      install, train mnist_cnn on the embedded digits, quantise it, prove that
-#                five runtimes agree, execute it on simulated machines, every bit and cycle
-#                compared; then the TPU, the cost and the best of millions of machines
+#                five runtimes agree, attack and turn it, execute it on simulated machines,
+#                every bit and cycle compared; then the TPU, the cost and the best of millions of machines
 #                (FULL=1: the full MNIST, prepared or downloaded)
 # make test      install the test extra, run the whole suite (ARGS="-k loop" for a part)
 # make figures   the long figures that the README quotes
@@ -8,6 +8,7 @@
 # make bench-int8  speed of the integers against ONNX Runtime and LiteRT
 # make bench-sim   speed of the simulated arrays against SCALE-Sim
 # make bench-sweep  designs a second of a sweep
+# make bench-attack image-steps a second of attacks against those of training
 # make lint      ruff
 #
 # PYTHON=/path/to/python3.12 picks the interpreter; the environment is rebuilt for it.
@@ -16,12 +17,14 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test figures bench bench-int8 bench-sim bench-sweep lint clean FORCE
+.PHONY: demo test figures bench bench-int8 bench-sim bench-sweep bench-attack lint clean FORCE
 
 demo: $(VENV)/.installed
 	$(RUN) -m train --config mnist_cnn --run runs/demo --overwrite \
 	  --data.source $(if $(FULL),auto,embedded)
 	$(RUN) -m quant --run runs/demo --overwrite
+	$(RUN) -m quant probe --run runs/demo --overwrite --quick --models float int8 \
+	  --sections attacks angles grid --eps 0.1
 	$(RUN) -m accel compare --run runs/demo --overwrite
 	$(RUN) -m accel verify --run runs/demo --rows 16 --cols 16 --images 100 --overwrite
 	$(RUN) -m accel tpu --run runs/demo --overwrite
@@ -45,6 +48,9 @@ bench-sim: $(VENV)/.installed
 
 bench-sweep: $(VENV)/.installed
 	$(RUN) -m benchmarks.sweep_speed $(ARGS)
+
+bench-attack: $(VENV)/.installed
+	$(RUN) -m benchmarks.attack_speed $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

@@ -17,13 +17,16 @@ def get_config() -> Experiment:
                 Pool(),
                 Conv(features=64),
                 Pool(),
+                Conv(features=64),
                 Flatten(),
                 Dense(features=128),
                 Dense(features=10, activation="identity"),
             ),
         ),
         data=Data(name="mnist"),
-        augment=Augment(shift_px=3, rotate_deg=30, worst_of=3),
+        # Beyond the 3 pixels and 30 degrees that are asked about: the worst of them lie at
+        # the rim.
+        augment=Augment(shift_px=3.5, rotate_deg=36, worst_of=4),
         optimizer=Optimizer(learning_rate=2e-3, weight_decay=0.02),
-        train=Train(epochs=25),
+        train=Train(epochs=24),
     )

@@ -108,12 +108,12 @@ def _attacks(rows: Sequence[dict]) -> list[Line]:
     for eps in dict.fromkeys(one["eps"] for one in attacks):
         mine = _with(attacks, eps=eps)
         level = mine[0]["levels"]
-        for name in dict.fromkeys(one["attack"] for one in mine):
-            found = _turns(_with(mine, attack=name))
-            for number, each in enumerate(found):
-                again = ", again" if number else ""
-                what = f"eps {eps:g} ({level} levels)  {name}{again}"
-                lines.append(_line(what, _how(each[0]), each))
+        for part in _in_turn(mine):
+            for name in dict.fromkeys(one["attack"] for one in part):
+                for number, each in enumerate(_turns(_with(part, attack=name))):
+                    again = ", again" if number else ""
+                    what = f"eps {eps:g} ({level} levels)  {name}{again}"
+                    lines.append(_line(what, _how(each[0]), each))
         head = _with(rows, probe="headline", eps=eps)
         lines.append(_line(f"eps {eps:g}  WORST OF ALL", "every attack", head, bold=True))
         proved = _with(rows, probe="certificate", eps=eps)
@@ -124,6 +124,20 @@ def _attacks(rows: Sequence[dict]) -> list[Line]:
         each = _with(rows, probe="l2", eps=one)
         lines.append(_line(f"L2 eps {one:g}  {each[0]['attack']}", _how(each[0]), each))
     return lines
+
+
+def _in_turn(rows: Sequence[dict]) -> tuple[list[dict], list[dict], list[dict]]:
+    """Records of transfer before a network's own attacks, of these, and of what came
+    after them: shares fall from line to line."""
+    before, own, after = [], [], []
+    attacked = set()
+    for one in rows:
+        if not one["attack"].startswith("transfer"):
+            attacked.add(one["model"])
+            own.append(one)
+        else:
+            (after if one["model"] in attacked else before).append(one)
+    return before, own, after
 
 
 def _turns(rows: Sequence[dict]) -> list[list[dict]]:

@@ -94,3 +94,23 @@ def test_a_damaged_file_is_refused_by_name() -> None:
     wrong = {**found()["rows"][1], "eps": "0.3"}
     with pytest.raises(InputError, match=r"rows\[0\]"):
         table.check(found(rows=[wrong]), "probes.json")
+
+
+def test_transfer_stands_where_it_was_tried() -> None:
+    """Before a network's own attacks or after them, so that its column falls."""
+    one = {"eps": 0.3, "levels": 76, "tries": 1, "steps": 1}
+    rows = [
+        row("float", "attack", 95, 100, attack="PGD", **one),
+        row("float", "attack", 94, 100, attack="transfer from int8", **one),
+        row("int8", "attack", 96, 100, attack="transfer from float", **one),
+        row("int8", "attack", 93, 100, attack="PGD", **one),
+    ]
+    attacks, _ = table.lines(found(rows=rows))
+    shown = [
+        (line.what.split("  ")[-1], line.shares(("float", "int8"))) for line in attacks
+    ]
+    assert shown[1:4] == [
+        ("transfer from float", ["", "96.0"]),
+        ("PGD", ["95.0", "93.0"]),
+        ("transfer from int8", ["94.0", ""]),
+    ]
