@@ -15,7 +15,8 @@ from train import stage as training
 from train.attack.subject import Subject
 from train.judge import Judge
 from train.probe import gates, show, stage
-from train.probe.rows import Contender, select
+from train.probe.rows import Contender
+from train.probe.table import select
 
 SETTINGS = dataclasses.replace(
     probes.TINY,

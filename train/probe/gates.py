@@ -19,8 +19,9 @@ from train.attack.budget import levels_of
 from train.attack.gradient import PGD
 from train.attack.square import Square
 from train.probe.battery import Round, State
-from train.probe.rows import Contender, Exam, select
+from train.probe.rows import Contender, Exam
 from train.probe.settings import Settings
+from train.probe.table import select
 
 # Queries that Square needs for the known answers.
 _QUERIES = 1000

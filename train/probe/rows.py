@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,12 +66,3 @@ def row(model: str, probe: str, correct: int, n: int, **parameters: Any) -> dict
         "accuracy_95": [low, high],
         **parameters,
     }
-
-
-def select(rows: Sequence[dict], **wanted: Any) -> list[dict]:
-    """The records that have these values, in order."""
-    return [
-        one
-        for one in rows
-        if all(name in one and one[name] == value for name, value in wanted.items())
-    ]

@@ -9,9 +9,10 @@ import numpy as np
 
 from train.plots import save
 from train.probe import corruption_pictures, corruptions, curves, pictures
-from train.probe.rows import Contender, Exam, select
+from train.probe.rows import Contender, Exam
 from train.probe.settings import Settings
 from train.probe.suite import Result
+from train.probe.table import select
 
 # Digits on the sheet of corruptions.
 _SHEET = 6

@@ -11,8 +11,9 @@ from train.attack.budget import levels_of
 from train.probe import battery, gates, sections
 from train.probe.clock import Clock
 from train.probe.ledger import Ledger, Part
-from train.probe.rows import Contender, Exam, row, select
+from train.probe.rows import Contender, Exam, row
 from train.probe.settings import Section, Settings
+from train.probe.table import select
 from train.progress import Display
 
 # Image-steps of what needs no gradient: one forward pass, and the work on the image.

@@ -103,25 +103,25 @@ def _share(one: Mapping[str, Any] | None, bold: bool) -> str:
 
 def _attacks(rows: Sequence[dict]) -> list[Line]:
     """Accuracy after each attack in its turn, then the headline, for every budget."""
-    lines = [_line("clean", "as it is", _with(rows, probe="clean"))]
-    attacks = _with(rows, probe="attack")
+    lines = [_line("clean", "as it is", select(rows, probe="clean"))]
+    attacks = select(rows, probe="attack")
     for eps in dict.fromkeys(one["eps"] for one in attacks):
-        mine = _with(attacks, eps=eps)
+        mine = select(attacks, eps=eps)
         level = mine[0]["levels"]
         for part in _in_turn(mine):
             for name in dict.fromkeys(one["attack"] for one in part):
-                for number, each in enumerate(_turns(_with(part, attack=name))):
+                for number, each in enumerate(_turns(select(part, attack=name))):
                     again = ", again" if number else ""
                     what = f"eps {eps:g} ({level} levels)  {name}{again}"
                     lines.append(_line(what, _how(each[0]), each))
-        head = _with(rows, probe="headline", eps=eps)
+        head = select(rows, probe="headline", eps=eps)
         lines.append(_line(f"eps {eps:g}  WORST OF ALL", "every attack", head, bold=True))
-        proved = _with(rows, probe="certificate", eps=eps)
+        proved = select(rows, probe="certificate", eps=eps)
         if proved:
             what = f"eps {eps:g}  certified"
             lines.append(_line(what, "no attack can go below", proved))
-    for one in dict.fromkeys(r["eps"] for r in _with(rows, probe="l2")):
-        each = _with(rows, probe="l2", eps=one)
+    for one in dict.fromkeys(r["eps"] for r in select(rows, probe="l2")):
+        each = select(rows, probe="l2", eps=one)
         lines.append(_line(f"L2 eps {one:g}  {each[0]['attack']}", _how(each[0]), each))
     return lines
 
@@ -162,30 +162,30 @@ def _how(one: dict) -> str:
 def _natural(rows: Sequence[dict]) -> list[Line]:
     """What happens to images without an adversary."""
     lines = [
-        _line(f"FGSM eps {eps:g}", "1 step", _with(rows, probe="fgsm", eps=eps))
-        for eps in dict.fromkeys(r["eps"] for r in _with(rows, probe="fgsm") if r["eps"])
+        _line(f"FGSM eps {eps:g}", "1 step", select(rows, probe="fgsm", eps=eps))
+        for eps in dict.fromkeys(r["eps"] for r in select(rows, probe="fgsm") if r["eps"])
     ]
-    for eps in dict.fromkeys(r["eps"] for r in _with(rows, probe="certificate")):
-        each = _with(rows, probe="certificate", eps=eps)
+    for eps in dict.fromkeys(r["eps"] for r in select(rows, probe="certificate")):
+        each = select(rows, probe="certificate", eps=eps)
         lines.append(_line(f"certified eps {eps:g}", "a proof", each))
     for angle in _ANGLES:
         for signed in (angle, -angle) if angle < 180 else (angle,):
-            each = _with(rows, probe="rotation", angle_deg=float(signed))
+            each = select(rows, probe="rotation", angle_deg=float(signed))
             if each:
                 lines.append(_line(f"rotated {signed:+d} degrees", "bilinear", each))
     for shift in _SHIFTS:
-        each = _with(rows, probe="translation", axis="x", shift_px=float(shift))
+        each = select(rows, probe="translation", axis="x", shift_px=float(shift))
         if each:
             lines.append(_line(f"shifted {shift} px right", "", each))
     for which in ("random", "worst of 10", "grid"):
-        each = _with(rows, probe="spatial", worst_of=which)
+        each = select(rows, probe="spatial", worst_of=which)
         if each:
             what = f"rotated and shifted, {which}"
             limits = f"{each[0]['limit_deg']:g} degrees, {each[0]['limit_px']:g} px"
             how = f"{each[0]['transforms']} transforms, {limits}"
             lines.append(_line(what, how, each))
-    for name in dict.fromkeys(r["corruption"] for r in _with(rows, probe="corruption")):
-        each = _with(rows, probe="corruption", corruption=name)
+    for name in dict.fromkeys(r["corruption"] for r in select(rows, probe="corruption")):
+        each = select(rows, probe="corruption", corruption=name)
         lines.append(_line(name.replace("_", " "), "MNIST-C style", each))
     return lines
 
@@ -208,7 +208,8 @@ def notes(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _with(rows: Sequence[dict], **wanted: Any) -> list[dict]:
+def select(rows: Sequence[dict], **wanted: Any) -> list[dict]:
+    """The records that have these values, in order."""
     return [
         one
         for one in rows

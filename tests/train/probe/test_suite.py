@@ -10,7 +10,7 @@ import pytest
 
 from train.probe import battery, gates, suite
 from train.probe.ledger import Ledger
-from train.probe.rows import select
+from train.probe.table import select
 from train.progress import Display
 
 # Nothing to certify, to turn or to corrupt in pictures this small.
