@@ -16,28 +16,28 @@ RunJson = Callable[..., tuple[dict, float]]
 
 ROOT = Path(__file__).parents[1]
 DOCS, KEPT = ROOT / "docs", ROOT / "runs" / "figures"
-# Name -> config, and the arguments of its probe.
+# Name -> config, the arguments of its probe, and the pictures that are kept.
 PROBED = {
-    "mnist_cnn_probe": ("mnist_cnn", []),
+    "mnist_cnn_probe": ("mnist_cnn", [], ["robust_curve", "rotation", "corruption_sheet"]),
     "mnist_cnn_adv_probe": (
         "mnist_cnn_adv",
         ["--models", "float", "int8", "--eps", "0.3", "--sections", "attacks", "fgsm",
          "certificates", "corruptions"],
+        ["adversarial", "corruptions"],
     ),
     "mnist_cnn_ibp_probe": (
         "mnist_cnn_ibp",
         ["--models", "float", "int8", "--eps", "0.1", "--sections", "certificates",
          "attacks", "--restarts", "2", "--queries", "1000"],
+        ["robust_curve"],
     ),
-    "mnist_cnn_rot_probe": ("mnist_cnn_rot", ["--sections", "grid", "angles"]),
+    "mnist_cnn_rot_probe": (
+        "mnist_cnn_rot", ["--sections", "grid", "angles"], ["worst_transforms"]
+    ),
 }  # fmt: skip
 # Networks under translation and rotation, trained on images as they are.
 WARPED = ("mnist_mlp", "mnist_cnn", "mnist_cnn_gap")
 UPRIGHT = ["--augment.shift-px", "0", "--augment.rotate-deg", "0", "--train.epochs", "10"]
-PICTURES = (
-    "robust_curve", "adversarial", "rotation", "worst_transforms", "corruptions",
-    "corruption_sheet",
-)  # fmt: skip
 _KEPT = (
     "name", "settings", "seed", "dataset", "versions", "rows", "gates", "flags", "notes",
     "headline", "agreement", "differences", "wall_s", "models",
@@ -46,7 +46,7 @@ _KEPT = (
 
 def measure_probed(name: str, run_json: RunJson) -> list[dict]:
     """Trains a config, quantises it and probes it; keeps its pictures."""
-    config, arguments = PROBED[name]
+    config, arguments, pictures = PROBED[name]
     metrics, steps = _trained(config, config, [], run_json)
     run = KEPT / config
     quantised = _finished(run, "quant", ["python", "-m", "quant"], run_json)
@@ -57,10 +57,8 @@ def measure_probed(name: str, run_json: RunJson) -> list[dict]:
     resumed = ["--resume"] if (run / "quant" / "probes.parts").exists() else arguments
     probe = ["python", "-m", "quant", "probe"]
     found, _ = run_json(probe, "--run", str(run), *resumed)
-    for picture in PICTURES:
-        path = run / "quant" / f"{picture}.png"
-        if path.exists():
-            shutil.copy(path, DOCS / f"{config}_{picture}.png")
+    for picture in pictures:
+        shutil.copy(run / "quant" / f"{picture}.png", DOCS / f"{config}_{picture}.png")
     shown = " ".join([*probe, "--run", f"runs/{config}", *arguments])
     kept = {key: found[key] for key in _KEPT if key in found}
     sizes = {key: metrics[key] for key in ("test_accuracy", "parameters", "macs", "epochs")}
