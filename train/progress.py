@@ -58,3 +58,14 @@ class Display:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def duration(seconds: float) -> str:
+    """Seconds to read at a glance.
+
+    >>> duration(42.2), duration(150), duration(7500)
+    ('42 s', '2.5 min', '2.1 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

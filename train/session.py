@@ -23,7 +23,7 @@ from train.evaluate import scores
 from train.fit import Fit
 from train.interrupt import Interrupted, Interruptions, agree
 from train.mesh import AXIS, everywhere, fetch, place
-from train.progress import Display
+from train.progress import Display, duration
 
 # Seconds that a piece should take: how long Ctrl-C and the display may wait.
 _PIECE_S = 0.5
@@ -248,7 +248,11 @@ class Session:
             result = f"squared error {record['train_mse']:.2e} in training"
             result += f", {record['eval_mse']:.2e} {held_out}"
         speed = f"{record['images_per_s']:,.0f} images/s"
-        return f"{self._title(record['epoch'])}: {result}, {speed}"
+        left = ""
+        if self.host.timed_steps and self.step < self.fit.steps:
+            step_s = self.host.timed_s / self.host.timed_steps
+            left = f", {duration((self.fit.steps - self.step) * step_s)} left"
+        return f"{self._title(record['epoch'])}: {result}, {speed}{left}"
 
     def _is_over(self) -> bool:
         patience, log = self.fit.experiment.train.patience, self.host.log

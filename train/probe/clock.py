@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from train.progress import Display
+from train.progress import Display, duration
 
 # Without a terminal, at most one line in this many seconds.
 _LINE_S = 10.0
@@ -47,12 +47,3 @@ class Clock:
             seconds = (time.monotonic() - self._began) / done * left
             rest = f"; at most {duration(seconds)} left"
         self._display.say(f"{title}{rest}")
-
-
-def duration(seconds: float) -> str:
-    """>>> duration(42.2), duration(150), duration(7500)
-    ('42 s', '2.5 min', '2.1 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
