@@ -14,6 +14,11 @@ from train.probe.settings import Settings
 from train.probe.suite import Result
 from train.probe.table import select
 
+# Every picture that a probe may leave.
+PICTURES = (
+    "robust_curve", "rotation", "corruptions", "adversarial", "worst_transforms",
+    "corruption_sheet",
+)  # fmt: skip
 # Digits on the sheet of corruptions.
 _SHEET = 6
 
@@ -29,17 +34,17 @@ def write_pictures(
     classes: Sequence[str],
 ) -> list[Path]:
     """Draws every picture that the result has numbers for."""
-    figures = {
-        "robust_curve": _curve(result, name),
-        "rotation": _polar(result, name),
-        "corruptions": _corruptions(result, name),
-        "adversarial": _adversarial(result, contenders, exam, settings, name, classes),
-        "worst_transforms": _transforms(result, contenders, exam, settings, name, classes),
-        "corruption_sheet": _sheet(result, exam, settings, name),
-    }
+    figures = (
+        _curve(result, name),
+        _polar(result, name),
+        _corruptions(result, name),
+        _adversarial(result, contenders, exam, settings, name, classes),
+        _transforms(result, contenders, exam, settings, name, classes),
+        _sheet(result, exam, settings, name),
+    )
     return [
         save(figure, folder / f"{stem}.png")
-        for stem, figure in figures.items()
+        for stem, figure in zip(PICTURES, figures, strict=True)
         if figure is not None
     ]
 

@@ -92,6 +92,8 @@ def run(
         "versions": versions(_PACKAGES),
     }
     with rundir.lock(folder):
+        if overwrite:
+            _clear(folder)
         ledger = Ledger(folder / FOLDER, identity, resume=resume, overwrite=overwrite)
         suite = Suite(contenders, test, settings, ledger=ledger, display=display)
         result = suite.run()
@@ -124,6 +126,14 @@ def run(
         rundir.write_json(folder / REPORT, found)
         ledger.close()
     return found
+
+
+def _clear(folder: Path) -> None:
+    """Removes what an earlier probe left: this one may measure less."""
+    names = (REPORT, WORST, *(f"{picture}.png" for picture in show.PICTURES))
+    with rundir.writing(folder):
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
 
 
 def exam_of(dataset: Dataset) -> Exam:

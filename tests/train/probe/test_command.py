@@ -69,6 +69,8 @@ def test_a_probe_writes_its_numbers_and_worst_inputs(run, capsys) -> None:
     fewer = ("--overwrite", "--sections", "fgsm", "--images", "4", "--cheap-images", "4")
     assert main("probe", "--run", run, *fewer) == 0
     assert "headline" not in json.loads((run / "train" / "probes.json").read_text())
+    # The worst inputs of a probe that is gone would be taken for its successor's.
+    assert not (run / "train" / "worst_inputs.npz").exists()
 
 
 def test_an_interrupted_probe_says_how_to_go_on_and_does(run, capsys, monkeypatch) -> None:

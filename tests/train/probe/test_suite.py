@@ -8,7 +8,7 @@ import numpy as np
 import probes
 import pytest
 
-from train.probe import battery, gates, suite
+from train.probe import battery, gates, show, suite
 from train.probe.ledger import Ledger
 from train.probe.table import select
 from train.progress import Display
@@ -114,6 +114,21 @@ def test_a_report_holds_headline_agreement_and_hashes(both) -> None:
     result.states["float"].broken[3] ^= True
     assert found["image"] == 3
     assert {found["float"], found["int8"]} == {"broken", "holds"}
+
+
+def test_every_picture_is_drawn_from_the_result(both, tmp_path) -> None:
+    one, result = both
+    paths = show.write_pictures(
+        tmp_path, result=result, contenders=one.contenders, exam=one.exam,
+        settings=SETTINGS, name="halves", classes=["top", "bottom", "a", "b", "c"],
+    )  # fmt: skip
+    assert [path.stem for path in paths] == list(show.PICTURES)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    nothing = result._replace(rows=[], states={}, worst={})
+    given = {"contenders": one.contenders, "exam": one.exam, "settings": SETTINGS}
+    assert show.write_pictures(
+        tmp_path, result=nothing, name="halves", classes=[], **given
+    ) == []  # fmt: skip
 
 
 def test_a_resumed_probe_finds_the_same_and_attacks_nothing_twice(
