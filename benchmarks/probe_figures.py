@@ -29,7 +29,7 @@ PROBED = {
         "mnist_cnn_ibp",
         ["--models", "float", "int8", "--eps", "0.1", "--sections", "certificates",
          "attacks", "--restarts", "2", "--queries", "1000"],
-        ["robust_curve"],
+        [],
     ),
     "mnist_cnn_rot_probe": (
         "mnist_cnn_rot", ["--sections", "grid", "angles"], ["worst_transforms"]
