@@ -23,7 +23,7 @@ PROBED = {
         "mnist_cnn_adv",
         ["--models", "float", "int8", "--eps", "0.3", "--sections", "attacks", "fgsm",
          "certificates", "corruptions"],
-        ["adversarial", "corruptions"],
+        ["adversarial"],
     ),
     "mnist_cnn_ibp_probe": (
         "mnist_cnn_ibp",
@@ -32,7 +32,7 @@ PROBED = {
         [],
     ),
     "mnist_cnn_rot_probe": (
-        "mnist_cnn_rot", ["--sections", "grid", "angles"], ["worst_transforms"]
+        "mnist_cnn_rot", ["--sections", "grid", "angles"], []
     ),
 }  # fmt: skip
 # Networks under translation and rotation, trained on images as they are.
