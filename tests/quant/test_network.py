@@ -57,7 +57,7 @@ def test_pixels_are_parts_of_256() -> None:
         ({"exponent": -33}, r"`exponent` \(=-33\) of Format must be in -32..32"),
         ({"exponent": 33}, r"`exponent` \(=33\) of Format must be in -32..32"),
         ({"exponent": 0.5}, r"`exponent` \(=0.5\) of Format must be a whole number"),
-        ({"signed": 1}, r"`signed` \(=1\) of Format must be bool"),
+        ({"signed": 1}, r"`signed` \(=1\) of Format must be True or False"),
     ],
 )
 def test_formats_refuse(fields: dict, message: str) -> None:
