@@ -1,6 +1,7 @@
 # make demo      install, train mnist_cnn on the embedded digits, quantise it, prove that
 #                five runtimes agree, attack and turn it, execute it on simulated machines,
-#                every bit and cycle compared; then the TPU, the cost and the best of millions of machines
+#                every bit and cycle compared; then the TPU, the cost and the best of
+#                millions of machines
 #                (FULL=1: the full MNIST, prepared or downloaded)
 # make test      install the test extra, run the whole suite (ARGS="-k loop" for a part)
 # make figures   the long figures that the README quotes
