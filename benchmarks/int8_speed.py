@@ -127,12 +127,11 @@ def float_turn(spec, images: np.ndarray) -> Turn:
     """Our float network, as training evaluates it."""
     import jax
 
-    from train import loop
     from train.evaluate import make_predict
     from train.mesh import all_devices, place
-    from train.model import build
+    from train.model import build, split
 
-    graph, params = loop.split(build(spec, key=jax.random.key(0)))
+    graph, params = split(build(spec, key=jax.random.key(0)))
     mesh = all_devices()
     predict, params = make_predict(graph, mesh), place(params, mesh)
     return timed(lambda: predict(params, images))

@@ -16,8 +16,7 @@ from configs.network import Network
 from quant.network import PIXELS, SHIFTS, weight_high
 from quant.qat import Place, Plan, Site, Steps
 from quant.settings import Quantization
-from train import loop
-from train.model import Model, Operators, build, float_operators
+from train.model import Model, Operators, build, float_operators, merge, split
 
 # Values of a site that are kept for its histogram and its choice of step.
 _KEPT = 1 << 20
@@ -33,7 +32,7 @@ _CHUNK = 64
 def observe(network: Network, trained: Model, images: np.ndarray) -> dict[str, np.ndarray]:
     """Values of every tensor by its name at the seam, float32 (values,); of large tensors
     an evenly drawn part, and always the extremes."""
-    _, params = loop.split(trained)
+    _, params = split(trained)
 
     @jax.jit
     def look(params, pixels):
@@ -46,7 +45,7 @@ def observe(network: Network, trained: Model, images: np.ndarray) -> dict[str, n
         plain = float_operators()
         operators = Operators(conv=plain.conv, dot=plain.dot, activation_quantizer=note)
         model = build(network, operators=operators, key=jax.random.key(0))
-        loop.merge(loop.split(model)[0], params)(pixels)
+        merge(split(model)[0], params)(pixels)
         return seen
 
     draw = np.random.default_rng(0)

@@ -20,12 +20,11 @@ from quant.convert import convert
 from quant.network import IntNetwork
 from quant.qat import fake_model, make_plan
 from quant.settings import Quantization
-from train import loop
 from train.dataset import Dataset
 from train.evaluate import make_predict
 from train.fit import Fit, prepare
 from train.mesh import AXIS, all_devices, place
-from train.model import Model
+from train.model import Model, merge, split
 from train.progress import Display
 from train.resume import resume as resume_at
 from train.session import Outcome, Session
@@ -48,7 +47,7 @@ class Fitted(NamedTuple):
         """Float outputs (N, F) of the fake-quantised network for the test images."""
         if self.outcome:
             return self.outcome.outputs
-        graph, params = loop.split(self.model)
+        graph, params = split(self.model)
         mesh = all_devices()
         return make_predict(graph, mesh)(place(params, mesh), images)
 
@@ -89,7 +88,7 @@ def quantise(
         if resume and folder:
             resume_at(session, folder, session.display, _refuse_other)
         outcome = session.finish()
-        model = loop.merge(fit.graph, outcome.params)
+        model = merge(fit.graph, outcome.params)
     network = convert(spec, model, model.activation_quantizer, dataset.classes)
     return Fitted(network, model, outcome)
 

@@ -19,9 +19,8 @@ from quant.fake import fake_quantize, straight_through
 from quant.network import IntNetwork
 from quant.qat import Plan, Steps, fake_operators, plan_of
 from quant.settings import Widths
-from train import loop
 from train.attack.subject import Subject
-from train.model import Model, Operators, activate
+from train.model import Model, Operators, activate, merge, split
 
 
 class Twin(Model):
@@ -52,8 +51,8 @@ def twin(network: IntNetwork) -> Twin:
     """Pixels float32 (B, ...) in 0..255 -> logits float32 (B, F), differentiable."""
     # Only the structure: parameters drawn at random would be compiled for and lost.
     build = lambda: Twin(network, operators=fake_operators(steps_of(network)))
-    graph, params = loop.split(nnx.eval_shape(build))
-    _, params["activation_quantizer"] = loop.split(steps_of(network))
+    graph, params = split(nnx.eval_shape(build))
+    _, params["activation_quantizer"] = split(steps_of(network))
     for layer in network.walk():
         if layer.weighted:
             scale = layer.weight_scale()
@@ -64,7 +63,7 @@ def twin(network: IntNetwork) -> Twin:
                 "kernel": jnp.asarray(kernel, jnp.float32),
                 "bias": jnp.asarray(bias, jnp.float32),
             }
-    return loop.merge(graph, params)
+    return merge(graph, params)
 
 
 def steps_of(network: IntNetwork) -> Steps:

@@ -12,8 +12,8 @@ from jax import shard_map
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from train.loop import merge
 from train.mesh import AXIS, fetch
+from train.model import merge
 
 # Images per device and call: few enough for the caches, enough to hide the call.
 _CHUNK = 64

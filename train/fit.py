@@ -16,7 +16,7 @@ from configs.schema import Experiment
 from train import evaluate, loop, optimizer
 from train.dataset import Dataset
 from train.mesh import all_devices
-from train.model import Model, build, float_operators
+from train.model import Model, build, float_operators, split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Fit:
     experiment: Experiment
     dataset: Dataset
     mesh: Mesh
-    # Structure of the model; with parameters it gives the model (`loop.merge`).
+    # Structure of the model; with parameters it gives the model (`merge`).
     graph: nnx.GraphDef
     # State before the first step, on the host.
     initial: loop.State
@@ -65,7 +65,7 @@ def prepare(
         form = experiment.train.convolution, experiment.train.precision
         operators = float_operators(*form)
         model = build(experiment.network, operators=operators, key=init_key)
-    graph, params = loop.split(model)
+    graph, params = split(model)
     steps_per_epoch = len(dataset.train.labels) // experiment.train.batch
     steps = steps_per_epoch * experiment.train.epochs
     tx = optimizer.make(experiment.optimizer, steps)

@@ -25,7 +25,6 @@ from jax.sharding import PartitionSpec as P
 from configs.schema import Experiment
 from train import objective, optimizer
 from train.mesh import AXIS
-from train.model import Model
 
 
 class State(NamedTuple):
@@ -52,17 +51,6 @@ class Piece(NamedTuple):
     state: State
     totals: Totals
     healthy: jax.Array
-
-
-def split(model: Model) -> tuple[nnx.GraphDef, Any]:
-    """The structure of a model, and its parameters as a plain tree of arrays."""
-    graph, state = nnx.split(model)
-    return graph, nnx.to_pure_dict(state)
-
-
-def merge(graph: nnx.GraphDef, params: Any) -> Model:
-    """The model with these parameters."""
-    return nnx.merge(graph, nnx.State(params))
 
 
 def batch_order(experiment: Experiment, images: int, epoch: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -202,3 +203,14 @@ def build(network: Network, *, operators: Operators | None = None, key: jax.Arra
     """A freshly initialised model of `network`."""
     make = partial(Model, network, operators=operators or float_operators())
     return make(rngs=nnx.Rngs(params=key))
+
+
+def split(model: Model) -> tuple[nnx.GraphDef, Any]:
+    """The structure of a model, and its parameters as a plain tree of arrays."""
+    graph, state = nnx.split(model)
+    return graph, nnx.to_pure_dict(state)
+
+
+def merge(graph: nnx.GraphDef, params: Any) -> Model:
+    """The model with these parameters."""
+    return nnx.merge(graph, nnx.State(params))

@@ -11,7 +11,7 @@ ibp        CE(-m, y), m[j] <= logit[y] - logit[j] for every x' within the budget
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from optax.losses import softmax_cross_entropy_with_integer_labels as cross_entr
 from configs.robust import Robust
 from configs.schema import Experiment
 from train import augment, bounds, crown, optimizer
+from train.model import merge
 
 # TRADES begins its ascent where the divergence has a slope: this many levels off at most.
 _TRADES_START = 0.25
@@ -69,7 +70,7 @@ def make_loss(experiment: Experiment, graph: nnx.GraphDef) -> Callable:
     smoothing, robust = experiment.optimizer.label_smoothing, experiment.robust
 
     def classify(params, images, labels, draws, harder):
-        model = _merge(graph, params)
+        model = merge(graph, params)
         pixels = _augmented(experiment, model, images, labels, draws.changes)
         logits = model(pixels)
         correct = jnp.sum(jnp.argmax(logits, -1) == labels).astype(jnp.float32)
@@ -82,14 +83,10 @@ def make_loss(experiment: Experiment, graph: nnx.GraphDef) -> Callable:
         return kept * clean + weight * term, correct
 
     def regress(params, images, labels, draws, harder):
-        error = _merge(graph, params)(images) - labels
+        error = merge(graph, params)(images) - labels
         return jnp.mean(error**2), jnp.sum(jnp.mean(error**2, -1))
 
     return classify if experiment.task == "classification" else regress
-
-
-def _merge(graph: nnx.GraphDef, params: Any) -> nnx.Module:
-    return nnx.merge(graph, nnx.State(params))
 
 
 def _augmented(experiment, model, images, labels, changes) -> jax.Array:

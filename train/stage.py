@@ -12,13 +12,13 @@ import jax
 from configs import stored
 from configs.errors import InputError
 from configs.schema import Experiment
-from train import checkpoint, data, loop, mesh, rundir
+from train import checkpoint, data, mesh, rundir
 from train.dataset import Dataset
 from train.distributed import Distributed
 from train.evaluate import scores
 from train.fit import Fit, prepare
 from train.lowering import lowered
-from train.model import Model, build
+from train.model import Model, build, merge, split
 from train.pictures import write_pictures
 from train.progress import Display
 from train.resume import resume as resume_at
@@ -101,7 +101,7 @@ def load(folder: Path) -> Trained:
             f"`{folder}/config.json` is not the one this run was trained with; restore "
             f"it, or train again with --overwrite."
         )
-    graph, like = loop.split(build(experiment.network, key=jax.random.key(0)))
+    graph, like = split(build(experiment.network, key=jax.random.key(0)))
     saved, complaints = checkpoint.restore(folder / "train" / "checkpoint")
     try:
         params = kept_parameters(saved, like) if saved else None
@@ -116,7 +116,7 @@ def load(folder: Path) -> Trained:
             f"({'; '.join(complaints) or 'their SHA-256 differs'}); train again with "
             f"--overwrite."
         )
-    model = lowered(loop.merge(graph, params))
+    model = lowered(merge(graph, params))
     return Trained(dataclasses.replace(experiment, network=model.network), model, metrics)
 
 
@@ -243,7 +243,7 @@ def _write(
     with rundir.writing(stage):
         write_pictures(
             stage,
-            model=lowered(loop.merge(fit.graph, outcome.params)),
+            model=lowered(merge(fit.graph, outcome.params)),
             experiment=fit.experiment,
             dataset=fit.dataset,
             log=outcome.host.log,

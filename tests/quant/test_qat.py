@@ -17,8 +17,8 @@ from quant.convert import convert, site_format
 from quant.network import IntNetwork, weight_high
 from quant.qat import Place, Plan, Site, Steps, fake_model, make_plan
 from quant.settings import Quantization
-from train import loop, optimizer
-from train.model import Model, build
+from train import optimizer
+from train.model import Model, build, merge, split
 
 SETTINGS = {
     "default": Quantization(),
@@ -57,10 +57,10 @@ def integers_of(model: Model) -> IntNetwork:
 
 def moved(model: Model, size: float) -> Model:
     """Every parameter a little further, as training would leave it."""
-    graph, params = loop.split(model)
+    graph, params = split(model)
     draw = np.random.default_rng(1)
     push = lambda p: p + jnp.asarray(size * draw.normal(size=p.shape), jnp.float32)
-    return loop.merge(graph, jax.tree.map(push, params))
+    return merge(graph, jax.tree.map(push, params))
 
 
 def compare(model: Model, pixels: np.ndarray) -> tuple[int, int, float]:
@@ -149,13 +149,13 @@ def compare_ends(model: Model, network: IntNetwork, pixels) -> tuple[int, int, f
 
 def gradients(model: Model, pixels: np.ndarray) -> dict[str, np.ndarray]:
     """Of a random linear function of the outputs, by parameter."""
-    graph, params = loop.split(model)
+    graph, params = split(model)
     outputs = model.network.output_shape[-1]
     weights = np.random.default_rng(0).normal(size=(len(pixels), outputs))
 
     @jax.jit
     def grads(params):
-        total = lambda p: jnp.sum(loop.merge(graph, p)(pixels) * jnp.asarray(weights, "f"))
+        total = lambda p: jnp.sum(merge(graph, p)(pixels) * jnp.asarray(weights, "f"))
         return jax.grad(total)(params)
 
     flat, _ = jax.tree.flatten_with_path(grads(params))
@@ -190,13 +190,13 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 def test_fixed_steps_stay_to_the_bit(fixed: dict, held: str) -> None:
     """After updates that move all other parameters, weight decay and all."""
     model = quantised(DENSE, Quantization(**fixed, weight_bits=5, activation_bits=4))
-    graph, params = loop.split(model)
+    graph, params = split(model)
     pixels = images(model.network, 16)
     tx = optimizer.make(Optimizer(learning_rate=0.01, schedule="constant"), 4)
 
     @jax.jit
     def update(params, state):
-        loss = lambda p: jnp.mean(loop.merge(graph, p)(pixels) ** 2)
+        loss = lambda p: jnp.mean(merge(graph, p)(pixels) ** 2)
         return optimizer.update(tx, jax.grad(loss)(params), state, params)
 
     after, state = params, tx.init(params)

@@ -11,9 +11,9 @@ from boxes import LINEAR, NETWORKS, below
 from flax import nnx
 
 from configs.network import Dense, Flatten
-from train import bounds, loop
+from train import bounds
 from train.bounds import Interval
-from train.model import Model, Operators, build, float_operators
+from train.model import Model, Operators, build, float_operators, merge, split
 
 LEVELS = (2, 40)
 
@@ -171,18 +171,18 @@ def test_only_what_is_injected_counts_as_rounding() -> None:
     """Also after a model was split and merged, as in training."""
     model = boxes.model(LINEAR["one"])
     assert not bounds.rounds(model)
-    assert not bounds.rounds(loop.merge(*loop.split(model)))
+    assert not bounds.rounds(merge(*split(model)))
 
 
 @pytest.mark.parametrize("name", ["padded", "mixed-max", "mixed-tanh"])
 def test_gradients_are_those_of_differences(name: str) -> None:
     model = boxes.model(NETWORKS[name], seed=3)
     pixels, labels = boxes.images(3)
-    graph, params = loop.split(model)
+    graph, params = split(model)
 
     def loss(params):
         box = boxes.box(pixels, 4)
-        return bounds.margins(loop.merge(graph, params), box, labels).mean()
+        return bounds.margins(merge(graph, params), box, labels).mean()
 
     boxes.check_slope(jax.jit(loss), params)
 

@@ -9,9 +9,9 @@ from boxes import LINEAR, NETWORKS, below
 
 from configs.errors import InputError
 from configs.network import Dense, Flatten
-from train import bounds, crown, loop
+from train import bounds, crown
 from train.bounds import Interval
-from train.model import Model, Operators, build, float_operators
+from train.model import Model, Operators, build, float_operators, merge, split
 
 LEVELS = (2, 40)
 
@@ -136,11 +136,11 @@ def test_a_model_that_rounds_is_refused() -> None:
 def test_gradients_are_those_of_differences(name: str) -> None:
     model = boxes.model(NETWORKS[name], seed=3)
     pixels, labels = boxes.images(3)
-    graph, params = loop.split(model)
+    graph, params = split(model)
 
     def loss(params):
         box = boxes.box(pixels, 4)
-        return crown.margins(loop.merge(graph, params), box, labels).mean()
+        return crown.margins(merge(graph, params), box, labels).mean()
 
     boxes.check_slope(jax.jit(loss), params)
 
@@ -153,11 +153,11 @@ def test_gradients_are_finite_where_intervals_vanish(scale: float, levels: float
     model = build(boxes.network(layers), key=jax.random.key(0))
     model.layers["dense1"].kernel[...] *= scale
     pixels, labels = jnp.zeros((2, 5, 6, 2), jnp.uint8), jnp.array([0, 1])
-    graph, params = loop.split(model)
+    graph, params = split(model)
 
     def loss(params):
         box = boxes.box(pixels, levels)
-        return crown.margins(loop.merge(graph, params), box, labels).sum()
+        return crown.margins(merge(graph, params), box, labels).sum()
 
     value, grads = jax.jit(jax.value_and_grad(loss))(params)
     assert abs(float(value)) < 1

@@ -8,9 +8,8 @@ from jax.sharding import Mesh
 
 from configs.network import Conv, Dense, Flatten, Network
 from train import evaluate
-from train.loop import split
 from train.mesh import AXIS, place
-from train.model import build
+from train.model import build, split
 
 RNG = np.random.default_rng(0)
 NETWORK = Network(

@@ -16,7 +16,7 @@ from configs.network import Conv, Dense, Flatten, Network, Pool
 from configs.schema import Augment, Experiment, Optimizer, Train
 from train import loop, optimizer
 from train.mesh import AXIS, fetch, place
-from train.model import build
+from train.model import build, merge, split
 
 IMAGES = 64
 EXPERIMENT = Experiment(
@@ -42,7 +42,7 @@ def started(experiment=EXPERIMENT, devices=1, steps=12, **keywords):
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (IMAGES, 8, 8, 1), dtype=np.uint8)
     labels = draw.integers(0, 3, IMAGES).astype(np.int32)
-    graph, params = loop.split(build(experiment.network, key=jax.random.key(1)))
+    graph, params = split(build(experiment.network, key=jax.random.key(1)))
     tx = optimizer.make(experiment.optimizer, steps)
     with jax.numpy_dtype_promotion("standard"):
         state = loop.State(params, tx.init(params), jnp.int32(0))
@@ -97,14 +97,14 @@ def test_the_step_is_the_mean_gradient_of_the_plain_loss():
     )
     experiment = dataclasses.replace(EXPERIMENT, optimizer=settings, augment=Augment())
     run = started(experiment)
-    graph, params = loop.split(build(experiment.network, key=jax.random.key(1)))
+    graph, params = split(build(experiment.network, key=jax.random.key(1)))
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (IMAGES, 8, 8, 1), dtype=np.uint8)
     labels = draw.integers(0, 3, IMAGES).astype(np.int32)
     chosen = loop.batch_order(experiment, IMAGES, 0)[0]
 
     def loss(params):
-        logits = loop.merge(graph, params)(images[chosen])
+        logits = merge(graph, params)(images[chosen])
         picked = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[chosen][:, None], 1)
         return -jnp.mean(picked)
 
@@ -146,12 +146,12 @@ def test_a_penalty_is_added_to_the_loss_and_its_gradient_to_the_step():
 
 def test_score_counts_the_correct_answers():
     run = started(dataclasses.replace(EXPERIMENT, augment=Augment()))
-    graph, params = loop.split(build(EXPERIMENT.network, key=jax.random.key(1)))
+    graph, params = split(build(EXPERIMENT.network, key=jax.random.key(1)))
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (IMAGES, 8, 8, 1), dtype=np.uint8)
     labels = draw.integers(0, 3, IMAGES).astype(np.int32)
     chosen = loop.batch_order(EXPERIMENT, IMAGES, 0)[0]
-    logits = loop.merge(graph, params)(images[chosen])
+    logits = merge(graph, params)(images[chosen])
     correct = int((np.argmax(logits, -1) == labels[chosen]).sum())
     assert fetch(run.go(run.state, 0, 1)).totals.score == correct
 

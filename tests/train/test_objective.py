@@ -8,8 +8,8 @@ import pytest
 from configs.network import Conv, Dense, Flatten, Network
 from configs.robust import Robust
 from configs.schema import Augment, Experiment, Train
-from train import augment, bounds, loop, objective
-from train.model import build
+from train import augment, bounds, objective
+from train.model import build, split
 
 BATCH = 6
 
@@ -39,7 +39,7 @@ def case(given: Experiment, share: float = 1.0):
     images = jnp.asarray(rng.integers(0, 256, (BATCH, 6, 6, 1), dtype=np.uint8))
     labels = jnp.asarray(rng.integers(0, 4, BATCH), jnp.int32)
     model = build(given.network, key=jax.random.key(0))
-    graph, params = loop.split(model)
+    graph, params = split(model)
     draws = objective.draw(given, key=jax.random.key(1))
     harder = objective.Harder(
         jnp.float32(given.robust.eps * 255 * share), jnp.float32(share)

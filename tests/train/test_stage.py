@@ -12,7 +12,8 @@ from configs import stored
 from configs.errors import InputError
 from configs.network import Dense, Flatten, Network, Pool
 from configs.schema import Data, Experiment, Optimizer, Train
-from train import checkpoint, loop, rundir, stage
+from train import checkpoint, rundir, stage
+from train.model import split
 from train.progress import Display
 from train.session import DivergedError
 
@@ -100,7 +101,7 @@ def test_the_next_stage_gets_the_parameters_and_the_accuracy(finished):
     test = data.load(EXPERIMENT.data).test
     predicted = np.argmax(trained.model(test.images), -1)
     assert np.mean(predicted == test.labels) == pytest.approx(metrics["test_accuracy"])
-    _, params = loop.split(trained.model)
+    _, params = split(trained.model)
     assert checkpoint.parameters_sha256(params) == metrics["parameters_sha256"]
 
 

@@ -16,31 +16,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import shard_map
 from jax.sharding import PartitionSpec as P
 
 from configs.errors import InputError
-from train.attack import budget, track
+from train.attack import budget, program
 from train.attack.budget import Norm
+from train.attack.program import Method
 from train.attack.subject import Subject
-from train.attack.track import Example, Seen, State, Track
+from train.attack.track import Example, State, Track
 from train.judge import Judge
 from train.mesh import AXIS, all_devices, place
 from train.products import on_cpu
-
-
-class Method(Protocol):
-    """The compiled part of an attack: hashable, equal ones share a program."""
-
-    def begin(self, example: Example, keys: jax.Array, settings: Any) -> Any:
-        """The attack's own state; every leaf leads with the batch axis."""
-
-    def step(
-        self, subject: Subject, example: Example, inner: Any, settings: Any, t: jax.Array
-    ) -> tuple[Any, Seen]:
-        """Evaluation number t (from 0), and the state that the next one starts from."""
 
 
 class Attack(Protocol):
@@ -222,7 +209,7 @@ def _segment(
     All chunks are handed out before the first is waited for.
     """
     method = hunt.attack.method
-    begin, advance = _beginning(method), _advancing(method, hunt.subject)
+    begin, advance = program.beginning(method), program.advancing(method, hunt.subject)
     seed, indices = hunt.who
     waiting = []
     for at in range(0, len(alive), hunt.size):
@@ -238,59 +225,6 @@ def _segment(
     states, made = zip(*jax.device_get(waiting), strict=True)
     joined = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(alive)], *states)
     return joined, sum(int(each.sum()) * (hunt.size // len(each)) for each in made)
-
-
-@functools.lru_cache(maxsize=64)
-def _beginning(method: Method) -> Callable:
-    """begin(example, indices, seed, try, settings) -> state; the same for all subjects."""
-
-    def begin(example, indices, seed, try_, settings):
-        example = example._replace(x=example.x.astype(jnp.float32))
-        key = jax.random.key(seed)
-        each = lambda i: jax.random.fold_in(jax.random.fold_in(key, i), try_)
-        inner = method.begin(example, jax.vmap(each)(indices), settings)
-        return State(inner, track.blank(example.x))
-
-    return _split(begin, images=2, settings=3)
-
-
-@functools.lru_cache(maxsize=64)
-def _advancing(method: Method, subject: Subject) -> Callable:
-    """advance(example, state, real, settings, first, count) -> (state, evaluations made
-    by each device); it ends early when all that are `real` are broken."""
-
-    def advance(example, state, real, settings, first, count):
-        example = example._replace(x=example.x.astype(jnp.float32))
-
-        def go_on(carry):
-            done, state = carry
-            return (done < count) & jnp.any(real & ~state.track.broken)
-
-        def body(carry):
-            done, state = carry
-            t = first + done
-            inner, seen = method.step(subject, example, state.inner, settings, t)
-            known = track.update(state.track, seen, example.labels)
-            return done + 1, State(inner, known)
-
-        done, state = jax.lax.while_loop(go_on, body, (jnp.int32(0), state))
-        return state, done[None]
-
-    return _split(advance, images=3, settings=3)
-
-
-def _split(function: Callable, *, images: int, settings: int) -> Callable:
-    """Compiled, with its first arguments split over all devices and the rest the same."""
-    specs = (P(AXIS),) * images + (P(),) * settings
-    return jax.jit(
-        shard_map(
-            function,
-            mesh=all_devices(),
-            in_specs=specs,
-            out_specs=P(AXIS),
-            check_vma=False,
-        )
-    )
 
 
 def _confirmed(hunt: _Hunt, state: State, alive: np.ndarray) -> State:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from train.attack import search
-from train.attack.apgd import APGD
+from train.attack.apgd import apgd_ce, apgd_t
 from train.attack.budget import levels_of
 from train.attack.gradient import PGD, fgsm
 from train.attack.square import Square
@@ -22,7 +22,7 @@ from train.probe.rows import Contender, Exam, row
 from train.probe.settings import Settings
 
 # Forward passes cost this part of a gradient step.
-_FORWARD = 0.35
+FORWARD = 0.35
 # Restarts of the attack in L2, beside the headline.
 _L2_TRIES = 2
 
@@ -39,26 +39,24 @@ class Round:
 
     def planned(self, n: int) -> float:
         """Image-steps if nothing breaks."""
-        each = 1.0 if self.attack.needs_gradient else _FORWARD
+        each = 1.0 if self.attack.needs_gradient else FORWARD
         return n * self.attack.rounds(10) * self.attack.evaluations * each
 
 
 def rounds(settings: Settings) -> list[Round]:
     """The attacks of the headline in L-infinity, in their order."""
-    steps = settings.pgd_steps
-    pgd = lambda loss, tries: PGD(
-        name=f"PGD-{steps} {'margin' if loss == 'margin' else 'CE'}",
-        steps=steps, tries=tries, loss=loss,
-    )  # fmt: skip
+
+    def pgd(loss: str, tries: int) -> PGD:
+        name = f"PGD-{settings.pgd_steps} {'margin' if loss == 'margin' else 'CE'}"
+        return PGD(name=name, steps=settings.pgd_steps, tries=tries, loss=loss)
+
     found = [Round(attack=fgsm(), alone=True), Round(attack=pgd("ce", 1), alone=True)]
     if settings.restarts > 1:
         found.append(Round(attack=pgd("ce", settings.restarts - 1), seed=1))
-    apgd = lambda **how: APGD(steps=settings.apgd_steps, **how)
-    targeted = apgd(name="APGD-T", loss="dlr_targeted", tries=settings.targets)
     found += [
         Round(attack=pgd("margin", settings.restarts), seed=2),
-        Round(attack=apgd(name="APGD-CE", loss="ce"), seed=3),
-        Round(attack=targeted, seed=4),
+        Round(attack=apgd_ce(steps=settings.apgd_steps), seed=3),
+        Round(attack=apgd_t(steps=settings.apgd_steps, targets=settings.targets), seed=4),
     ]
     if settings.queries:
         found.append(Round(attack=Square(queries=settings.queries), seed=5))
@@ -68,9 +66,7 @@ def rounds(settings: Settings) -> list[Round]:
 def l2_round(settings: Settings) -> Round:
     """The attack in L2, beside the headline."""
     steps, tries = settings.pgd_steps, min(settings.restarts, _L2_TRIES)
-    attack = PGD(
-        name=f"PGD-{steps} L2", steps=steps, tries=tries, norm="l2", step=2.5 / steps
-    )
+    attack = PGD(name=f"PGD-{steps} L2", steps=steps, tries=tries, norm="l2")
     return Round(attack=attack, seed=6, alone=True)
 
 
@@ -179,7 +175,7 @@ def _measure(contender, exam, one: Round, budget, broken, seed, say) -> Part:
         exam.images[alive],
         exam.labels[alive],
         budget,
-        seed=settings_seed(seed, one),
+        seed=_seed(seed, one),
         indices=exam.indices[alive],
         say=say,
         judge=contender.judge,
@@ -212,8 +208,8 @@ def _nothing(broken: np.ndarray, none: np.ndarray) -> Part:
     )
 
 
-def settings_seed(seed: int, one: Round) -> int:
-    """The seed of a round."""
+def _seed(seed: int, one: Round) -> int:
+    """The seed of a round: rounds of one probe start elsewhere."""
     return (seed * 16 + one.seed) % 2**32
 
 

@@ -99,7 +99,8 @@ def corrupted(contender: Contender, exam: Exam, settings: Settings, say: Say) ->
         say(number + 1, len(corruptions.NAMES))
     errors = [1 - one["accuracy"] for one in rows]
     mean = float(np.mean(errors)) if errors else None
-    return Part({"rows": rows, "mean_error": mean, "left_out": left_out}, {})
+    notes = {"mean_error": mean, "left_out": left_out, "severities": corruptions.SOURCE}
+    return Part({"rows": rows, **notes}, {})
 
 
 def certificates(contender: Contender, exam: Exam, settings: Settings, say: Say) -> Part:

@@ -16,8 +16,7 @@ from train.probe.settings import Section, Settings
 from train.probe.table import select
 from train.progress import Display
 
-# Image-steps of what needs no gradient: one forward pass, and the work on the image.
-_FORWARD = 0.35
+# Image-steps of an image that is changed without a gradient and judged.
 _WARPED = 0.5
 
 
@@ -181,7 +180,7 @@ class Suite:
             "fgsm": 2 * many * len(settings.eps_fgsm),
             "angles": _WARPED * many * turns,
             "corruptions": 15 * _WARPED * many,
-            "certificates": 2 * _FORWARD * many * len(settings.eps_certified),
+            "certificates": 2 * battery.FORWARD * many * len(settings.eps_certified),
             "grid": _WARPED * n * settings.grid_shifts**2 * settings.grid_angles,
         }[section]
 

@@ -12,6 +12,7 @@ from train import data, loop
 from train.attack.subject import Subject
 from train.fit import prepare
 from train.mesh import AXIS, place
+from train.model import merge
 
 
 class Digits(NamedTuple):
@@ -54,6 +55,6 @@ def digits() -> Digits:
         )  # fmt: skip
         state = piece.state
     params = jax.tree.map(np.asarray, state.params)
-    model = loop.merge(fit.graph, params)
+    model = merge(fit.graph, params)
     subject = Subject(name="float", predict=model, surrogate=model)
     return Digits(subject, dataset.test.images[:200], dataset.test.labels[:200])

@@ -149,10 +149,10 @@ def test_a_sound_probe_has_no_flags() -> None:
 
 
 def test_a_network_that_survives_the_whole_range_is_flagged() -> None:
+    """Of two classes one always wins by far; half of the images are of that class."""
+
     def deaf(pixels):
-        x = pixels.astype(jnp.float32)
-        up = probes.halves()(x[:, :, :, :]) * 1e-9
-        return up + jax.nn.one_hot(jnp.asarray(EXAM.labels[:1]), 5).sum(0)[None]
+        return probes.halves(1e-9)(pixels) + jax.nn.one_hot(0, 5)[None]
 
     assert any("eps 1" in text for text in flagged([], deaf))
 
