@@ -77,21 +77,6 @@ def margins(model: Model, pixels: Interval, labels: jax.Array) -> jax.Array:
     return _smallest(rows, found[end]).T
 
 
-def certified(model: Model, images: jax.Array, labels: jax.Array, levels) -> jax.Array:
-    """Whether no image within `levels` can be taken for another class: bool (B,).
-
-    Of each margin the better of this bound and the interval bound counts.
-
-    Raises:
-      InputError: the model rounds its activations.
-    """
-    pixels = bounds.pixels_within(images, levels)
-    best = jnp.maximum(
-        margins(model, pixels, labels), bounds.margins(model, pixels, labels)
-    )
-    return bounds.separated(best, labels)
-
-
 def _passes(info: LayerInfo) -> bool:
     """Whether the way back goes on through this layer."""
     match info.spec:

@@ -102,19 +102,14 @@ def test_where_nothing_passes_the_intervals_decide() -> None:
     np.testing.assert_allclose(bounded(model, box, labels), interval, rtol=1e-5, atol=1e-6)
 
 
-def test_certified_takes_the_better_bound() -> None:
-    """All that either certifies, nothing that is ever taken for another class, and more
-    than intervals do."""
+def test_it_proves_more_images_than_intervals_and_none_that_is_misjudged() -> None:
+    """What the bound separates is never taken for another class within the budget."""
     model = boxes.model(NETWORKS["strided"])
     pixels, _ = boxes.images(200)
     labels = jnp.argmax(model(pixels), -1).astype(jnp.int32)
-    assert bool(crown.certified(model, pixels, labels, 0).all())
     box = boxes.box(pixels, 4)
-    sure = crown.certified(model, pixels, labels, 4)
-    alone = bounds.separated(crown.margins(model, box, labels), labels)
-    interval = bounds.certified(model, pixels, labels, 4)
-    assert bool((~(alone | interval) | sure).all())
-    assert int(sure.sum()) > int(interval.sum()) + 10
+    sure = bounds.separated(crown.margins(model, box, labels), labels)
+    assert int(sure.sum()) > int(bounds.certified(model, pixels, labels, 4).sum()) + 10
     answers = jnp.argmax(model(boxes.points(box, 100).reshape(-1, 5, 6, 2)), -1)
     assert bool((answers.reshape(100, 200) == labels[None])[:, sure].all())
 
@@ -128,8 +123,6 @@ def test_a_model_that_rounds_is_refused() -> None:
     pixels, labels = boxes.images(2)
     with pytest.raises(InputError, match=r"`activation_quantizer`.*'ibp'"):
         crown.margins(model, boxes.box(pixels, 1), labels)
-    with pytest.raises(InputError, match="`activation_quantizer`"):
-        crown.certified(model, pixels, labels, 1)
 
 
 @pytest.mark.parametrize("name", ["padded", "pooled", "mixed-max"])
