@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from configs.errors import InputError
-from train.attack import apgd, gradient, losses, search, square
+from train import mesh
+from train.attack import apgd, gradient, losses, program, search, square
 from train.attack.subject import Subject
 from train.judge import Judge
 
@@ -49,6 +50,24 @@ def test_an_image_does_not_depend_on_its_neighbours(attack) -> None:
         np.testing.assert_array_equal(getattr(part, field), getattr(whole, field)[chosen])
         np.testing.assert_array_equal(getattr(smaller, field), getattr(whole, field))
     assert 3 < whole.broken.sum() < len(X)
+
+
+def test_the_number_of_devices_changes_nothing(monkeypatch) -> None:
+    attack = ATTACKS[0]
+    several = found(attack, chunk=4)
+    assert jax.device_count() > 1
+    alone = mesh.Mesh(np.array(jax.devices()[:1]), (mesh.AXIS,))
+    for module in (search, program):
+        monkeypatch.setattr(module, "all_devices", lambda: alone)
+    program.advancing.cache_clear()
+    program.beginning.cache_clear()
+    try:
+        one = found(attack, chunk=4)
+    finally:
+        program.advancing.cache_clear()
+        program.beginning.cache_clear()
+    for field in ("adversarial", "broken", "steps"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(several, field))
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
