@@ -22,7 +22,7 @@ def get_config() -> Experiment:
             ),
         ),
         data=Data(name="mnist"),
-        # Without it the training images are learned by heart, their worst changes too.
+        # Against learning the training images, and their worst changes, by heart.
         augment=Augment(shift_px=1.5, rotate_deg=10),
         optimizer=Optimizer(learning_rate=2e-3, warmup=0.02, schedule="linear"),
         robust=Robust(method="pgd", eps=0.3, weight=1.0, warmup=0.02, rampup=0.3, steps=5),

@@ -209,7 +209,7 @@ def _nothing(broken: np.ndarray, none: np.ndarray) -> Part:
 
 
 def _seed(seed: int, one: Round) -> int:
-    """The seed of a round: rounds of one probe start elsewhere."""
+    """The seed of a round: each round of a probe starts from points of its own."""
     return (seed * 16 + one.seed) % 2**32
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from configs.errors import InputError
-from train import mesh
 from train.attack import apgd, gradient, losses, program, search, square
 from train.attack.subject import Subject
 from train.judge import Judge
+from train.mesh import AXIS
 
 RNG = np.random.default_rng(0)
 W = RNG.normal(size=(12, 5)).astype(np.float32)
@@ -56,7 +56,7 @@ def test_the_number_of_devices_changes_nothing(monkeypatch) -> None:
     attack = ATTACKS[0]
     several = found(attack, chunk=4)
     assert jax.device_count() > 1
-    alone = mesh.Mesh(np.array(jax.devices()[:1]), (mesh.AXIS,))
+    alone = jax.sharding.Mesh(np.array(jax.devices()[:1]), (AXIS,))
     for module in (search, program):
         monkeypatch.setattr(module, "all_devices", lambda: alone)
     program.advancing.cache_clear()
