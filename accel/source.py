@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,16 +16,16 @@ from configs.errors import InputError
 _LARGEST_SIZE = 1 << 20
 
 
-def works_of(source: Source, images: int) -> list[Any]:
-    """The layers of a network for some images, wherever it comes from.
+def workload_of(source: Source, images: int) -> Any:
+    """The products of a network for a batch, as a `Workload`, wherever it comes from.
 
     Raises:
       InputError: there is no such network, or it has a layer too large to be mapped.
     """
     from accel.imports.outside import require_countable
 
-    found = _works(source, images)
-    for work in found:
+    found = _workload(source, images)
+    for work in found.works:
         require_countable(work, f"`{work.name}`")
         for name in ("images", "out_rows", "K", "N"):
             size = getattr(work, name)
@@ -38,23 +37,19 @@ def works_of(source: Source, images: int) -> list[Any]:
     return found
 
 
-def _works(source: Source, images: int) -> list[Any]:
+def _workload(source: Source, images: int) -> Any:
     kind, value = source.require()
     if kind == "topology":
         from accel.imports import topology
 
-        return topology.load(Path(value), images=images)
+        return topology.workload(Path(value), images=images)
     if kind == "onnx":
         from accel.imports import onnx_shapes
 
-        found = onnx_shapes.load(Path(value), images=images)
-        if found.not_counted:
-            left = (f"{count} x {kind}" for kind, count in found.not_counted.items())
-            print(f"not counted: {', '.join(left)}", file=sys.stderr)
-        return found.works
-    from accel.cost.works import works
+        return onnx_shapes.load(Path(value), images=images)
+    from accel.cost.works import workload
 
-    return works(network_of(kind, value), images)
+    return workload(network_of(kind, value), images)
 
 
 def network_of(kind: str, value: str) -> Any:

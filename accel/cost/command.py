@@ -12,7 +12,15 @@ from accel.cost.cost import cost
 from accel.cost.machines import Chip
 from accel.design_commands import Changes, Cost, buffer_bytes
 from accel.machine import Systolic
-from accel.source import named, preset_of, refuse_there, replaced, title, working, works_of
+from accel.source import (
+    named,
+    preset_of,
+    refuse_there,
+    replaced,
+    title,
+    working,
+    workload_of,
+)
 from accel.sourced import Sourced
 from configs.errors import InputError
 from train.cli import stdout_kept_clean
@@ -34,10 +42,10 @@ def command(asked: Cost, words: str) -> int:
     if out:
         refuse_there(out, (FILE, *PICTURES), asked.overwrite)
     with stdout_kept_clean():
-        works = works_of(asked.source, asked.batch)
-        with working(f"mapping {len(works)} layers"):
+        workload = workload_of(asked.source, asked.batch)
+        with working(f"mapping {len(workload.works)} layers"):
             how = {"mapping": asked.mapping, "objective": asked.objective}
-            found = cost(works, chip, preset, **how)
+            found = cost(workload, chip, preset, **how)
         found |= {"name": title(asked.source), "command": words}
         if out:
             _write(out, found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -27,6 +26,7 @@ from accel.cost.rule import fixed, kept
 from accel.cost.traffic import OPERANDS, Traffic, total
 from accel.cost.walk import Places
 from accel.cost.work import Work
+from accel.cost.workload import Workload
 from configs.errors import InputError
 
 How = Literal["mapper", "fixed"]
@@ -35,7 +35,7 @@ NOT_COUNTED = works.NOT_COUNTED + movement.NOT_COUNTED
 
 
 def cost(
-    layers: Sequence[Work],
+    workload: Workload,
     chip: Chip,
     preset: Preset,
     *,
@@ -45,14 +45,14 @@ def cost(
     """Everything about a network on a chip, ready for JSON.
 
     Args:
-      layers: as `works.works` lists them.
       mapping: "mapper" tries all and takes the best by `objective`; "fixed" is the rule
         of the sweep.
 
     Raises:
-      InputError: there are no layers, a choice is none, or no blocks of a layer fit.
+      InputError: a choice is none, or no blocks of a layer fit.
     """
-    _check(layers, mapping, objective)
+    _check(mapping, objective)
+    layers = workload.works
     prices = energies.prices(preset, chip.capacities, clock_mhz=chip.memory.clock_mhz)
     places = kept(list(layers), chip.memory)
     chosen: dict[tuple[Work, Places], Choice | None] = {}
@@ -69,7 +69,8 @@ def cost(
         "machine": chip.to_dict(),
         **{"preset": preset.name, "mapping": mapping},
         "objective": objective if mapping == "mapper" else None,
-        **_totals(layers, rows, total(traffics), chip, preset, prices),
+        "workload": workload.to_dict(),
+        **_totals(workload, rows, total(traffics), chip, preset, prices),
         "dram": {**dram_ratio(preset)._asdict(), "explained": explain(preset)},
         "notes": energies.notes(preset, chip.capacities),
         "not_counted": list(NOT_COUNTED),
@@ -87,9 +88,7 @@ def table(traffic: Traffic) -> dict[str, dict[str, int]]:
     return found
 
 
-def _check(layers: Sequence[Work], mapping: str, objective: str) -> None:
-    if not layers:
-        raise InputError("`layers` (=0) must be at least one layer with weights; add one.")
+def _check(mapping: str, objective: str) -> None:
     known = (
         ("mapping", mapping, ("mapper", "fixed")),
         ("objective", objective, OBJECTIVES),
@@ -152,11 +151,11 @@ def _figures(macs: int, cycles: int, compute: int, traffic: Traffic, chip: Chip)
     }
 
 
-def _totals(layers, rows, traffic, chip, preset, prices) -> dict[str, Any]:
+def _totals(workload, rows, traffic, chip, preset, prices) -> dict[str, Any]:
     macs, cycles, compute = (
         sum(row[name] for row in rows) for name in ("macs", "cycles", "compute_cycles")
     )
-    images = layers[0].images
+    images = workload.inferences
     spent = energies.energy(traffic, macs=macs, cycles=cycles, prices=prices)
     figures = _figures(macs, cycles, compute, traffic, chip)
     seconds = cycles / (chip.memory.clock_mhz * 1e6)
@@ -167,18 +166,18 @@ def _totals(layers, rows, traffic, chip, preset, prices) -> dict[str, Any]:
         "images_per_s": images / seconds,
         "energy": spent.to_dict(preset),
         "energy_per_image": spent.total / images,
-        "roofline": _roofline(layers, macs, images, chip),
+        "roofline": _roofline(workload, chip),
     }
 
 
-def _roofline(layers, macs: int, images: int, chip: Chip) -> dict[str, Any]:
+def _roofline(workload: Workload, chip: Chip) -> dict[str, Any]:
     """The two bounds without a mapping: all weights once, all MACs at the peak.
 
-    At `balance_batch` images they take equally long.
+    At `balance_batch` inferences they take equally long.
     """
-    weights = sum(work.weight_bytes for work in layers)
+    weights = workload.weight_bytes
     weights_ms = weights / (chip.memory.dram_mb_per_s * 1e3)
-    macs_ms = macs / images / chip.macs_per_s * 1e3
+    macs_ms = workload.macs / workload.inferences / chip.macs_per_s * 1e3
     return {
         "peak_macs_per_s": chip.macs_per_s,
         "ridge_macs_per_byte": chip.ridge,

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from accel.cost.workload import counted
 from train.plots import BLUE, GRAY, GREEN, INK, ORANGE, canvas, dress, save, short
 
 # By level of the energy report, bottom to top.
@@ -112,13 +113,12 @@ def energy(report: Mapping[str, Any]) -> Figure:
     """Cycles and energy of each layer, by what they are spent on."""
     rows = report["layers"]
     names = [short(row["name"], 22) for row in rows]
-    images = report["images"]
+    runs = counted(report["images"], report["workload"]["unit"])
     figure, _ = canvas(
         10.0,
         1.2 + 0.24 * len(rows),
         f"{report['name']} on {report['machine']['name']}: where cycles and energy go",
-        f"For {images:,} image{'s' if images > 1 else ''} together. Energies: "
-        f"{report['preset']}.",
+        f"For {runs} together. Energies: {report['preset']}.",
     )
     left, right = figure.subplots(1, 2, sharey=True)
     place = np.arange(len(rows))

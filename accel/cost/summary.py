@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from accel.cost.reasons import megabytes
+from accel.cost.workload import counted, each, listed, plural
 from quant.summary import console, plain, right
 
 # Larger units of the thousandths that energies are in.
@@ -18,6 +19,7 @@ def print_cost(report: Mapping[str, Any]) -> None:
     """Totals, the layers, the reasons of the mappings, and what is not counted."""
     out, found = console(), plain()
     chip, roof = report["machine"], report["roofline"]
+    unit = report["workload"]["unit"]
     clock, rate = chip["clock_mhz"], chip["dram_mb_per_s"] / 1000
     found.add_row(
         "machine",
@@ -25,9 +27,9 @@ def print_cost(report: Mapping[str, Any]) -> None:
     )
     found.add_row(
         "time",
-        f"{report['latency_ms']:.4g} ms for {report['images']:,} "
-        f"image{'s' if report['images'] > 1 else ''}: {report['images_per_s']:,.0f} "
-        f"images/s, {report['cycles']:,} cycles, "
+        f"{report['latency_ms']:.4g} ms for "
+        f"{counted(report['images'], unit)}: {report['images_per_s']:,.0f} "
+        f"{plural(unit)}/s, {report['cycles']:,} cycles, "
         f"{report['stall_cycles']:,} of them waiting for DRAM",
     )
     found.add_row(
@@ -39,7 +41,7 @@ def print_cost(report: Mapping[str, Any]) -> None:
     found.add_row(
         "roofline",
         f"weights once {roof['weights_ms']:.3g} ms, MACs at the peak "
-        f"{roof['macs_ms_per_image']:.3g} ms an image: balance at batch "
+        f"{roof['macs_ms_per_image']:.3g} ms {each(unit)}: balance at batch "
         f"{roof['balance_batch']:.4g}; ridge {roof['ridge_macs_per_byte']:,.4g} MAC/byte",
     )
     out.print(found)
@@ -52,8 +54,13 @@ def print_cost(report: Mapping[str, Any]) -> None:
     out.print()
     for line in report["notes"]:
         out.print(f"Note: {line}")
+    for line in report["workload"]["remarks"]:
+        out.print(f"Note: {line}")
     for line in report["not_counted"]:
         out.print(f"Not counted: {line[0].lower()}{line[1:]}")
+    others = report["workload"]["not_counted"]
+    if others:
+        out.print(f"Not counted: {listed(others.items())}.")
 
 
 def amount(value: float, unit: str) -> str:
@@ -81,8 +88,9 @@ def _energy(report: Mapping[str, Any]) -> str:
         for level, value in energy["by_level"].items()
         if value
     ]
+    one = each(report["workload"]["unit"])
     whole = amount(report["energy_per_image"], energy["unit"])
-    return f"{whole} an image by {report['preset']}: {', '.join(shares)}"
+    return f"{whole} {one} by {report['preset']}: {', '.join(shares)}"
 
 
 def _layers(report: Mapping[str, Any]) -> Table:

@@ -17,6 +17,7 @@ class Work:
     """
 
     name: str
+    # Maps: one an image; of a product without maps, its rows.
     images: int = 1
     # Output height P and width Q.
     out_rows: int = 1
@@ -28,8 +29,11 @@ class Work:
     row_bytes: int
     K: int
     N: int
-    # The same product so many times, each with an input and weights of its own: groups.
+    # The same product so many times, each with an input of its own: groups, heads, steps.
     repeats: int = 1
+    # Different weights among the repeats: all of them [None], 1 where steps share theirs,
+    # 0 where both factors are activations, as in attention.
+    weight_sets: int | None = None
     # Whether the input is what the layer before puts out, and nothing else.
     chained: bool = False
 
@@ -40,6 +44,9 @@ class Work:
             self, "images", "out_rows", "out_cols", "kernel_rows", "stride", "row_bytes",
             "K", "N", "repeats",
         )  # fmt: skip
+        sets = self.weight_sets
+        fits = sets is None or 0 <= sets <= self.repeats
+        require(self, fits, "weight_sets", f"must be in 0..{self.repeats}, the repeats.")
 
     @property
     def positions(self) -> int:
@@ -56,7 +63,9 @@ class Work:
 
     @property
     def weight_bytes(self) -> int:
-        return self.K * self.N * self.repeats
+        """Bytes of all different weights; a second factor that is computed has none."""
+        sets = self.repeats if self.weight_sets is None else self.weight_sets
+        return self.K * self.N * sets
 
     def strip_bytes(self, rows: int) -> int:
         """Bytes of the input rows of one image that `rows` neighbouring output rows span,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel.cost.work import Work
+from accel.cost.workload import Workload
 from accel.gemm import Gemm, gemms
 from configs.network import Conv, LayerInfo, LstmCell, Network
 
@@ -33,6 +34,11 @@ def works(network: Network, images: int = 1) -> list[Work]:
                 found.append(_work(products[name], info, chained=chained))
             chained = not cell
     return found
+
+
+def workload(network: Network, images: int = 1) -> Workload:
+    """The works of a network for a batch of images."""
+    return Workload(works=tuple(works(network, images)), inferences=images)
 
 
 def _names(info: LayerInfo) -> tuple[str, ...]:

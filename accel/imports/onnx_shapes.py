@@ -23,6 +23,7 @@ from pathlib import Path
 from onnx import NodeProto
 
 from accel.cost.work import Work
+from accel.cost.workload import Workload
 from accel.imports import onnx_file
 from accel.imports.onnx_infer import Dim, Shapes, infer
 from accel.imports.outside import printable, require_countable, require_images
@@ -31,16 +32,7 @@ from configs.errors import InputError
 _STANDARD = ("", "ai.onnx")
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What a file holds: its products in order, and what no product stands for."""
-
-    works: list[Work]
-    # How many nodes there are of each other operator.
-    not_counted: dict[str, int]
-
-
-def load(path: Path, images: int = 1) -> Imported:
+def load(path: Path, images: int = 1) -> Workload:
     """The products of a file; a batch that is left open in the file becomes `images`.
 
     Raises:
@@ -62,7 +54,12 @@ def load(path: Path, images: int = 1) -> Imported:
             f"`{path}` holds no product that is counted ({', '.join(_PRODUCTS)}); it has "
             f"{', '.join(sorted(others)[:10])}."
         )
-    return Imported(works, dict(sorted(others.items())))
+    return Workload(
+        works=tuple(works),
+        inferences=images,
+        unit="pass",
+        not_counted=tuple(sorted(others.items())),
+    )
 
 
 def _require_no_products_inside(path: Path, node: NodeProto) -> None:
@@ -263,8 +260,9 @@ def _lstm(product: _Product, x: tuple[int, ...], w: tuple[int, ...], r) -> Work:
     batch, steps = (x[0], x[1]) if product.number("layout", 0) else (x[1], x[0])
     K = x[2] + r[2]
     return Work(
-        name=product.name, images=batch, row_bytes=K, K=K, N=w[1], repeats=steps * w[0]
-    )
+        name=product.name, images=batch, row_bytes=K, K=K, N=w[1],
+        repeats=steps * w[0], weight_sets=w[0],
+    )  # fmt: skip
 
 
 # By operator: how it becomes a product, and which of its inputs are the factors.

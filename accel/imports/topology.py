@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accel.cost.work import Work
+from accel.cost.workload import Workload
 from accel.imports.outside import (
     LARGEST_SIZE,
     printable,
@@ -103,6 +104,19 @@ class _Row:
                 f"field {len(self.fields) - len(rest) + 2}", rest[1], "is one too many; "
                 "remove it, or put a remark behind the last comma, like #this.",
             )  # fmt: skip
+
+
+def workload(path: Path, images: int = 1) -> Workload:
+    """The layers of a file for a batch. Rows of maps are images; a list of products is one
+    pass, whatever its rows stand for.
+
+    Raises:
+      InputError: as `load`.
+    """
+    works = load(path, images)
+    maps = any(work.images != work.M for work in works)
+    unit = "image" if maps else "pass"
+    return Workload(works=tuple(works), inferences=images, unit=unit)
 
 
 def load(path: Path, images: int = 1) -> list[Work]:

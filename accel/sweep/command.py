@@ -10,7 +10,7 @@ from typing import Any
 
 from accel.cost.memory import KIB
 from accel.design_commands import Sweep, buffer_bytes
-from accel.source import named, preset_of, refuse_there, replaced, title, works_of
+from accel.source import named, preset_of, refuse_there, replaced, title, workload_of
 from accel.sweep.front import check_objectives
 from accel.sweep.space import Space, around
 from configs.errors import InputError
@@ -27,7 +27,8 @@ def command(asked: Sweep, words: str) -> int:
     check_objectives(asked.objectives)
     preset = preset_of(asked.energy, asked.dram_pj_per_bit)
     out, state = _place(asked)
-    works = works_of(asked.source, asked.batch)
+    workload = workload_of(asked.source, asked.batch)
+    works = workload.works
     space = space_of(asked, around(works))
     from accel.summary import Cycles
     from accel.sweep import files, plots, show
@@ -57,7 +58,11 @@ def command(asked: Sweep, words: str) -> int:
             if state.exists():
                 shown.say(f"interrupted: go on with {_again(words)}")
             raise
-        found |= {"name": title(asked.source), "command": words}
+        found |= {
+            "name": title(asked.source),
+            "command": words,
+            "workload": workload.to_dict(),
+        }
         _hand_over(found, asked)
         shown.say("mapping the named designs layer by layer")
         found["refined"] = refine(_named(found), works, space, preset)

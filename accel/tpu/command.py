@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accel.design_commands import Tpu
-from accel.source import named, network_of, working, works_of
+from accel.source import named, network_of, working, workload_of
 from accel.tpu.compiler import compile_network, compile_shapes
 from accel.tpu.machine import TpuMachine
 from accel.tpu.program import Program
@@ -215,12 +215,20 @@ def _subject(asked: Tpu, app: Any) -> tuple[Any, int]:
     kind, value = asked.source.require()
     if kind == "config":
         return network_of(kind, value), batch
+    return [_product(work, batch) for work in workload_of(asked.source, batch).works], batch
+
+
+def _product(work: Any, batch: int) -> Any:
+    """A work as the product of a batch: its rows are those of all inferences together."""
     from accel.gemm import Gemm
 
-    return [
-        Gemm(w.name, w.images, w.positions, w.K, w.N, repeats=w.repeats)
-        for w in works_of(asked.source, batch)
-    ], batch
+    positions, rest = divmod(work.M, batch)
+    if rest:
+        raise InputError(
+            f"`--batch` (={batch}) does not divide the {work.M} rows of {work.name}; use a "
+            f"batch that does, such as 1."
+        )
+    return Gemm(work.name, batch, positions, work.K, work.N, repeats=work.repeats)
 
 
 def _write_assembly(

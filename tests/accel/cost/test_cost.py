@@ -16,7 +16,8 @@ from accel.cost.presets import PRESETS
 from accel.cost.summary import amount, print_cost
 from accel.cost.walk import Places, walk
 from accel.cost.work import Work
-from accel.cost.works import works
+from accel.cost.workload import Workload
+from accel.cost.works import workload
 from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, Network, Pool
 from configs.registry import load_network
@@ -37,7 +38,7 @@ SMALL = Network(
 def test_vgg16_on_the_tpu_as_derived_by_hand() -> None:
     """138 M weights at 34 GB/s take 4.07 ms, the MACs of an image 0.337 ms at the peak,
     which balances at batch 12; batch 1 cannot be faster than its weights."""
-    found = cost(works(load_network("vgg16")), find("tpu_v1"), PRESET)
+    found = cost(workload(load_network("vgg16")), find("tpu_v1"), PRESET)
     roof = found["roofline"]
     assert round(roof["weights_ms"], 2) == 4.07
     assert round(roof["macs_ms_per_image"], 3) == 0.337
@@ -51,9 +52,9 @@ def test_vgg16_on_the_tpu_as_derived_by_hand() -> None:
 @pytest.mark.parametrize("mapping", ["mapper", "fixed"])
 def test_layers_are_walked_and_add_up(mapping: str) -> None:
     """Each layer equals the walk with its mapping; the totals are sums of the layers."""
-    layers, chip = works(SMALL, 3), find("small_16x16")
-    found = cost(layers, chip, PRESET, mapping=mapping)
-    for work, row in zip(layers, found["layers"], strict=True):
+    load, chip = workload(SMALL, 3), find("small_16x16")
+    found = cost(load, chip, PRESET, mapping=mapping)
+    for work, row in zip(load.works, found["layers"], strict=True):
         blocks, places = Mapping(**row["mapping"]), Places(**row["kept"])
         got = walk(chip.machine, work, chip.memory, blocks, places)
         assert (row["cycles"], row["dram_bytes"]) == (got.cycles, got.dram)
@@ -81,7 +82,7 @@ def test_layers_are_walked_and_add_up(mapping: str) -> None:
 
 def test_kept_maps_cost_no_dram() -> None:
     """Between the layers nothing moves; the input and the output of the network do."""
-    found = cost(works(SMALL), find("small_16x16"), PRESET)
+    found = cost(workload(SMALL), find("small_16x16"), PRESET)
     moves = [row["traffic"]["dram"] for row in found["layers"]]
     assert [bool(move["inputs"]) for move in moves] == [True, False, False]
     assert [bool(move["outputs"]) for move in moves] == [False, False, True]
@@ -89,35 +90,34 @@ def test_kept_maps_cost_no_dram() -> None:
 
 def test_the_mapper_is_never_slower_than_the_rule() -> None:
     """Whose mappings it tries too, its blocks being multiples of the array's columns."""
-    layers, chip = works(SMALL, 3), find("gemmini_16x16")
-    best, rule = (cost(layers, chip, PRESET, mapping=how) for how in ("mapper", "fixed"))
+    load, chip = workload(SMALL, 3), find("gemmini_16x16")
+    best, rule = (cost(load, chip, PRESET, mapping=how) for how in ("mapper", "fixed"))
     for one, other in zip(best["layers"], rule["layers"], strict=True):
         assert one["cycles"] <= other["cycles"]
 
 
 def test_an_objective_is_heeded() -> None:
     """By energy no layer takes more energy than by cycles."""
-    layers, chip = works(SMALL, 3), find("small_16x16")
-    by = {name: cost(layers, chip, PRESET, objective=name) for name in ("cycles", "energy")}
+    load, chip = workload(SMALL, 3), find("small_16x16")
+    by = {name: cost(load, chip, PRESET, objective=name) for name in ("cycles", "energy")}
     for fast, frugal in zip(*(found["layers"] for found in by.values()), strict=True):
         assert frugal["energy"]["total"] <= fast["energy"]["total"]
         assert fast["cycles"] <= frugal["cycles"]
 
 
 @pytest.mark.parametrize(
-    ("layers", "fields", "named"),
-    [([], {}, "layers"), (works(SMALL), {"mapping": "best"}, "mapping"),
-     (works(SMALL), {"objective": "area"}, "objective")],
-)  # fmt: skip
-def test_bad_choices_are_refused(layers, fields, named) -> None:
+    ("fields", "named"),
+    [({"mapping": "best"}, "mapping"), ({"objective": "area"}, "objective")],
+)
+def test_bad_choices_are_refused(fields, named) -> None:
     """By name."""
     with pytest.raises(InputError, match=f"`{named}`"):
-        cost(layers, find("small_16x16"), PRESET, **fields)
+        cost(workload(SMALL), find("small_16x16"), PRESET, **fields)
 
 
 def test_it_prints(capsys) -> None:
     """The figures, a line a layer, the reasons, what is assumed and not counted."""
-    found = cost(works(SMALL, 3), find("small_16x16"), PRESET)
+    found = cost(workload(SMALL, 3), find("small_16x16"), PRESET)
     print_cost(found)
     shown = capsys.readouterr().out
     assert f"{found['cycles']:,} cycles" in shown
@@ -144,7 +144,7 @@ def test_energy_is_the_sum_of_its_parts(name: str, preset: str) -> None:
     chip, power = find(name), PRESETS[preset]
     if power.unit == "pJ":
         power = with_static(power, 2.5)
-    found = cost(works(SMALL, 3), chip, power)
+    found = cost(workload(SMALL, 3), chip, power)
     price = prices(power, chip.capacities, clock_mhz=chip.memory.clock_mhz)
     for row in [*found["layers"], found]:
         spent = row["energy"]
@@ -173,14 +173,15 @@ def test_energy_is_the_sum_of_its_parts(name: str, preset: str) -> None:
 
 def test_equal_layers_are_mapped_where_their_maps_lie() -> None:
     """Four equal layers, the last unchained: four places, each chosen for itself."""
-    layers = [
+    layers = tuple(
         Work(name=f"l{i}", images=64, row_bytes=64, K=64, N=64, chained=i in (1, 2))
         for i in range(4)
-    ]
+    )
+    load = Workload(works=layers)
     chip = find("small_16x16")
-    found = cost(layers, chip, PRESET)
+    found = cost(load, chip, PRESET)
     assert len({tuple(row["kept"].values()) for row in found["layers"]}) == 4
-    for work, row in zip(layers, found["layers"], strict=True):
+    for work, row in zip(load.works, found["layers"], strict=True):
         got = choose(work, chip.machine, chip.memory, Places(**row["kept"]))
         assert (row["cycles"], row["dram_bytes"]) == (
             got.totals.cycles, sum(got.totals[2:])
