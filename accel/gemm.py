@@ -6,7 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from configs.network import Conv, LayerInfo, LstmCell, Network
+from configs.errors import unknown
+from configs.network import (
+    Conv,
+    Dense,
+    Flatten,
+    GlobalPool,
+    LayerInfo,
+    LstmCell,
+    Network,
+    Pool,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Gemm:
 
 def gemms(network: Network, images: int = 1) -> list[Gemm]:
     """The products of all layers with weights, blocks taken apart, in order."""
-    leaves = (info for info in network.lowered().leaves() if info.weights)
+    leaves = network.lowered().leaves()
     return [gemm for info in leaves for gemm in _products(info, images)]
 
 
@@ -49,6 +59,8 @@ def _products(info: LayerInfo, images: int) -> Iterator[Gemm]:
     those of its input ("<name>.input") and those of its state ("<name>.hidden").
     """
     spec, features = info.spec, info.output_shape[-1]
+    if isinstance(spec, Pool | GlobalPool | Flatten):
+        return
     if isinstance(spec, LstmCell):
         inputs = info.input_shape[0]
         if spec.gates == "joined":
@@ -57,6 +69,8 @@ def _products(info: LayerInfo, images: int) -> Iterator[Gemm]:
             yield Gemm(f"{info.name}.input", images, 1, inputs, features, 4)
             yield Gemm(f"{info.name}.hidden", images, 1, features, features, 4)
         return
+    if not isinstance(spec, Conv | Dense):
+        raise unknown(spec, "accel.gemm")
     groups = spec.groups if isinstance(spec, Conv) else 1
     positions = prod(info.output_shape[:-1])
     K, N = info.weights // features, features // groups

@@ -12,9 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import stored
+from configs.errors import unknown
 from configs.network import (
     Conv,
     Dense,
+    Flatten,
+    GlobalPool,
     Layer,
     LayerInfo,
     LstmCell,
@@ -203,7 +206,11 @@ def brief_spec(spec: Layer) -> str:
             return f"{spec.gates} gates"
         case Residual():
             return f"sum {spec.activation}"
-    return getattr(spec, "kind", "")
+        case GlobalPool():
+            return spec.kind
+        case Flatten():
+            return ""
+    raise unknown(spec, "configs.table")
 
 
 def _turning(spec: Conv | Dense) -> str:

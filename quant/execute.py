@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, Integer, UInt8
 
-from configs.network import Conv, GlobalPool, Pool
+from configs.errors import unknown
+from configs.network import Conv, Dense, Flatten, GlobalPool, Pool
 from quant.network import IntLayer, IntNetwork, Weighted
 from train.products import shifted
 
@@ -63,14 +64,18 @@ def run(network: IntNetwork, images: UInt8[Array, "b ..."], matmul: Matmul = dot
             x = pool(x, layer.info.spec)
         elif isinstance(layer.info.spec, GlobalPool):
             x = _reduced(x, layer.info.spec)
-        else:
+        elif isinstance(layer.info.spec, Flatten):
             x = x.reshape(x.shape[0], -1)
+        else:
+            raise unknown(layer.info.spec, "quant.execute")
         outputs[layer.name] = x
     return Result(outputs, counters)
 
 
 def _weighted(layer: IntLayer, x: jax.Array, matmul: Matmul) -> tuple[jax.Array, Any]:
     spec, w = layer.info.spec, layer.weighted
+    if not isinstance(spec, Conv | Dense):
+        raise unknown(spec, "quant.execute")
     rows_MK = im2col(pad(x, spec), spec) if isinstance(spec, Conv) else x
     products_MN, counters = matmul(rows_MK, jnp.asarray(w.matrix), layer)
     sums_MN = products_MN + jnp.asarray(w.bias)[None]

@@ -28,6 +28,7 @@ from jax import shard_map
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Integer, Num, UInt8
 
+from configs.errors import unknown
 from configs.network import Conv, Dense, Flatten, GlobalPool, Pool
 from quant import execute
 from quant.network import IntLayer, IntNetwork
@@ -197,7 +198,9 @@ def apply(stage: Stage, x: Num[Array, "..."]) -> Num[Array, "..."]:
         return _activate(layer, _product(layer, layer.weighted.matrix.T, x))
     if isinstance(spec, Flatten):
         return x.transpose(1, 2, 0, 3).reshape(-1, x.shape[-1]) if x.ndim == 4 else x
-    return _pooled(layer, x)
+    if isinstance(spec, Pool | GlobalPool):
+        return _pooled(layer, x)
+    raise unknown(spec, "quant.fast")
 
 
 def _convolution(stage: Stage, x_CHWB: jax.Array) -> jax.Array:

@@ -27,8 +27,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Integer, UInt8
 
 from configs.checks import brief
-from configs.errors import InputError
-from configs.network import Conv, Dense, GlobalPool, Pool
+from configs.errors import InputError, unknown
+from configs.network import Conv, Dense, Flatten, GlobalPool, Pool
 from quant import execute
 from quant.network import IntLayer, IntNetwork, Weighted
 from train.mesh import AXIS, all_devices
@@ -63,6 +63,8 @@ def propagate(network: IntNetwork, pixels: Interval) -> dict[str, Interval]:
 def _moved(layer: IntLayer, x: Interval) -> Interval:
     """A layer without weights: it never falls when its input rises."""
     spec = layer.info.spec
+    if not isinstance(spec, Pool | GlobalPool | Flatten):
+        raise unknown(spec, "quant.intervals")
     if isinstance(spec, GlobalPool):
         spec = Pool(kind=spec.kind, window=x.low.shape[1:3], stride=(1, 1))
     if isinstance(spec, Pool):
@@ -73,6 +75,8 @@ def _moved(layer: IntLayer, x: Interval) -> Interval:
 def _weighted(layer: IntLayer, x: Interval) -> Interval:
     spec, w = layer.info.spec, layer.weighted
     batch = x.low.shape[0]
+    if not isinstance(spec, Conv | Dense):
+        raise unknown(spec, "quant.intervals")
     if isinstance(spec, Conv):
         x = Interval(*(execute.im2col(execute.pad(end, spec), spec) for end in x))
     sums_MN = sums_of(layer, x)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 
-from configs.network import Conv, Flatten, GlobalPool, Pool
+from configs.errors import unknown
+from configs.network import Conv, Dense, Flatten, GlobalPool, Pool
 from quant.network import Format, IntLayer, IntNetwork
 
 Matmul = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -138,11 +139,15 @@ def apply(
         out = _reduce(wide, spec.kind)
     elif isinstance(spec, Flatten):
         out = wide.reshape(len(wide), -1)
+    else:
+        raise unknown(spec, "quant.normative")
     return Step(layer=layer, input=x, output=_stored(out, layer.output))
 
 
 def _weighted(layer: IntLayer, x: np.ndarray, wide: np.ndarray, matmul: Matmul) -> Step:
     spec, w = layer.info.spec, layer.weighted
+    if not isinstance(spec, Conv | Dense):
+        raise unknown(spec, "quant.normative")
     rows_MK = im2col(pad(wide, spec), spec) if isinstance(spec, Conv) else wide
     products_MN = matmul(rows_MK, w.matrix.astype(np.int64))
     products = products_MN.reshape(len(x), *layer.info.output_shape)

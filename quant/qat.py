@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from configs.network import Conv, GlobalPool, Network, Pool
+from configs.errors import unknown
+from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
 from quant.certificate import nearest_agreeing
 from quant.fake import dyadic, fake_quantize, power_of_two, round_ste
 from quant.network import (
@@ -85,6 +86,8 @@ def plan_of(
     sites, places, means, before = [], [], [], ""
     for info in network.walk():
         spec = info.spec
+        if not isinstance(spec, Conv | Dense | Pool | GlobalPool | Flatten):
+            raise unknown(spec, "quant.qat")
         if isinstance(spec, Conv) and spec.padding == "mean":
             means.append((f"{info.name}.padding", before))
         if isinstance(spec, Pool | GlobalPool) and spec.kind == "mean":

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from configs.errors import unknown
 from configs.network import Conv, LayerInfo, Network, Pool
 
 Interval = tuple[int, int]
@@ -99,6 +100,8 @@ def receptive_field(
 
 def _seen(info: LayerInfo, field: tuple[Interval, Interval]) -> tuple[Interval, Interval]:
     spec = info.spec
+    if not isinstance(spec, Conv | Pool):
+        raise unknown(spec, "train.features")
     size = info.input_shape[:2]
     kernel = spec.kernel if isinstance(spec, Conv) else spec.window
     pads = ((0, 0), (0, 0)) if isinstance(spec, Pool) else spec.pads(info.input_shape)

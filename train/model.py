@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from configs.errors import unknown
 from configs.layers import ORIENTATIONS
-from configs.network import Conv, Dense, GlobalPool, LayerInfo, Network, Pool
+from configs.network import Conv, Dense, Flatten, GlobalPool, LayerInfo, Network, Pool
 from train.equivariant import Expanding, GroupConv, expanded_kernel
 from train.products import Product, batch_fastest, conv_in, dot_in, shifted
 from train.unsupported import refuse_unsupported
@@ -137,7 +138,9 @@ class Model(nnx.Module):
             return pool(x, spec)
         if isinstance(spec, GlobalPool):
             return global_pool(x, spec)
-        return x.reshape(x.shape[0], -1)
+        if isinstance(spec, Flatten):
+            return x.reshape(x.shape[0], -1)
+        raise unknown(spec, "train.model.Model")
 
     def activated(self, info: LayerInfo, total: jax.Array) -> jax.Array:
         """A layer's sums after its activation."""
@@ -179,6 +182,8 @@ def _weighted(
             rngs=rngs,
             dot_general=Expanding(spec, dot) if shared else dot,
         )
+    if not isinstance(spec, Conv):
+        raise unknown(spec, "train.model.Model")
     if spec.symmetry != "none":
         return GroupConv(
             inputs,

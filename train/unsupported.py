@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from configs.errors import InputError
-from configs.network import Conv, Layer, LstmCell, Network, Pool, Residual
+from configs.network import (
+    Conv,
+    Dense,
+    Flatten,
+    GlobalPool,
+    Layer,
+    LstmCell,
+    Network,
+    Pool,
+    Residual,
+)
 
 
 def refuse_unsupported(network: Network, act: str) -> None:
@@ -37,7 +47,9 @@ def _unsupported(spec: Layer) -> str | None:
             return f"a Conv in `groups` (={spec.groups})"
         case Pool() if spec.padding != "valid":
             return f"a Pool with `padding` (={spec.padding})"
-    return None
+        case Conv() | Dense() | Pool() | GlobalPool() | Flatten():
+            return None
+    return f"of the kind {type(spec).__name__}, which nothing here computes"
 
 
 def _not_lowered(spec: Layer) -> str | None:

@@ -20,8 +20,9 @@ from typing import Any, Literal
 from accel.cost.traffic import Traffic
 from accel.cost.walk import SUM_BYTES
 from accel.counters import Count, Counters
-from accel.machine import Direct, Dot, Machine, Systolic, Tile
+from accel.machine import Direct, Dot, Mac, Machine, Systolic, Tile
 from accel.predict.closed_forms import Size, ceil_divide
+from configs.errors import unknown
 
 Held = Literal["inputs", "weights", "sums"]
 
@@ -36,7 +37,11 @@ def held(machine: Machine) -> Held:
     """The operand that stays at its multiplier."""
     if isinstance(machine, Systolic):
         return {"ws": "weights", "is": "inputs", "os": "sums"}[machine.dataflow]
-    return "weights" if isinstance(machine, Direct) else "sums"
+    if isinstance(machine, Direct):
+        return "weights"
+    if isinstance(machine, Mac | Dot | Tile):
+        return "sums"
+    raise unknown(machine, "accel.cost.movement")
 
 
 def accumulations(
@@ -55,7 +60,9 @@ def accumulations(
             blocks, size, last = K
             slices = (blocks - 1) * ceil_divide(size, depth) + ceil_divide(last, depth)
             return sums * slices
-    return macs
+        case Systolic() | Mac() | Direct():
+            return macs
+    raise unknown(machine, "accel.cost.movement")
 
 
 def moved(

@@ -12,8 +12,8 @@ from accel.cost.mapping import Mapping
 from accel.cost.memory import Memory
 from accel.cost.walk import Places
 from accel.cost.work import Work
-from accel.machine import Machine, Systolic, Tile
-from configs.errors import InputError
+from accel.machine import Dot, Mac, Machine, Systolic, Tile
+from configs.errors import InputError, unknown
 
 # Where maps lie if nothing else is said.
 _DRAM = Places()
@@ -26,7 +26,11 @@ def sides(machine: Machine) -> tuple[int, int]:
             return machine.rows, machine.cols
         case Tile():
             return machine.inputs, machine.outputs
-    return getattr(machine, "multipliers", 1), 1
+        case Dot():
+            return machine.multipliers, 1
+        case Mac():
+            return 1, 1
+    raise unknown(machine, "accel.cost.rule")
 
 
 def kept(works: list[Work], memory: Memory) -> list[Places]:

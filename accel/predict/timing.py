@@ -8,7 +8,7 @@ from accel.counters import Counters, times, total
 from accel.gemm import Gemm, batches, gemms
 from accel.machine import Direct, Dot, Mac, Machine, Systolic, Tile
 from accel.predict import closed_forms as forms
-from configs.errors import InputError
+from configs.errors import InputError, unknown
 from configs.network import Network
 
 _TILE_LOOPS = {"outputs": forms.tile_outputs, "inputs": forms.tile_inputs}
@@ -34,7 +34,7 @@ def predict(machine: Machine, gemm: Gemm) -> Counters:
             return form(M, K, N, inputs=machine.inputs, outputs=machine.outputs)
         case Direct():
             return forms.direct(gemm.images, gemm.positions, K, N)
-    raise TypeError(f"no closed form for {type(machine).__name__}")
+    raise unknown(machine, "accel.predict.timing")
 
 
 def layers(

@@ -9,8 +9,8 @@ from accel.tpu.isa import WIDTHS, Instruction, Opcode, PaddingKind, PoolingKind,
 from accel.tpu.loops import parts
 from accel.tpu.machine import TpuMachine
 from accel.tpu.program import Tensor
-from configs.errors import InputError
-from configs.network import Conv, Flatten, GlobalPool, LayerInfo, Shape
+from configs.errors import InputError, unknown
+from configs.network import Conv, Flatten, GlobalPool, LayerInfo, Pool, Shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +76,18 @@ class Writer:
             else:
                 self.set(channels=work.gemm.K)
             self._product(work, isinstance(spec, Conv))
+        elif spec is None:
+            raise unknown(work, "accel.tpu.writer")
         elif isinstance(spec, GlobalPool):
             shape = work.source.shape[:2]
             self._pool(work.source, work.output.row, spec.kind, shape, shape, (1, 1))
-        elif not isinstance(spec, Flatten):
+        elif isinstance(spec, Pool):
             self._pool(
                 work.source, work.output.row, spec.kind, spec.window, spec.stride,
                 work.info.output_shape,
             )  # fmt: skip
+        elif not isinstance(spec, Flatten):
+            raise unknown(spec, "accel.tpu.writer")
 
     def _set_up(self, work: Work) -> None:
         """The map of a convolution, and what stands around it."""

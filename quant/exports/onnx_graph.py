@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from configs.network import Conv, Flatten, GlobalPool, Pool
+from configs.errors import unknown
+from configs.network import Conv, Dense, Flatten, GlobalPool, Pool
 from quant.network import Format, IntLayer, IntNetwork
 
 OPSET = 21
@@ -122,7 +123,9 @@ def _layer(graph: _Graph, layer: IntLayer, x: str) -> str:
         return _pool(graph, layer, x)
     if isinstance(spec, GlobalPool):
         return _global_pool(graph, layer, x)
-    if isinstance(spec, Flatten) and len(layer.info.input_shape) == 3:
+    if not isinstance(spec, Flatten):
+        raise unknown(spec, "quant.exports.onnx_graph")
+    if len(layer.info.input_shape) == 3:
         x = graph.add("Transpose", [x], f"{layer.name}.pixels", perm=_PIXELS_LAST)
     return graph.add("Flatten", [x], layer.name, axis=1)
 
@@ -141,8 +144,10 @@ def _weighted(graph: _Graph, layer: IntLayer, x: str) -> str:
             strides=spec.stride,
             pads=pads,
         )
-    else:
+    elif isinstance(spec, Dense):
         real = graph.add("Gemm", inputs, f"{name}.real")
+    else:
+        raise unknown(spec, "quant.exports.onnx_graph")
     if w.table is not None:
         index = graph.quantised(f"{name}.sum", real, w.sum)
         return _looked_up(graph, layer, index)

@@ -17,7 +17,7 @@ from jaxtyping import Integer, UInt8
 from onnx import TensorProto, helper
 
 from configs.errors import InputError
-from configs.network import Conv, Dense, GlobalPool, Layer, Network, Pool
+from configs.network import Conv, Dense, Flatten, GlobalPool, Layer, Network, Pool
 from quant import normative
 from quant.exports import onnx_check, onnx_graph
 from quant.network import PIXELS, Format, IntLayer, IntNetwork, Weighted
@@ -44,7 +44,8 @@ def unsupported(layer: IntLayer) -> str | None:
         return _mean_limit("pooling", math.prod(shape[:2]))
     if isinstance(spec, Conv) and spec.padding == "mean":
         return _mean_limit("padding", math.prod(shape[:2]))
-    return None
+    known = isinstance(spec, Conv | Dense | Pool | GlobalPool | Flatten)
+    return None if known else f"operator for the kind {type(spec).__name__}"
 
 
 def _mean_limit(what: str, pixels: int) -> str | None:

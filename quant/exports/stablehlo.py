@@ -35,7 +35,8 @@ _WRITER = re.compile(rb"lockstep_jax_([0-9a-z_]+)_jaxlib_([0-9a-z_]+?)_end")
 
 
 def unsupported(layer: IntLayer) -> str | None:
-    """None for every layer: the program is the integer arithmetic itself."""
+    """None for every layer: the program is the integer arithmetic itself, which refuses
+    what it does not know (`quant.execute`)."""
     return None
 
 

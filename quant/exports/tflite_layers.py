@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from configs.errors import InputError
+from configs.errors import InputError, unknown
 from configs.network import Conv, Dense, Flatten, GlobalPool, Pool
 from quant.exports.tflite_builder import Builder, schema
 from quant.exports.tflite_mean import mean_factor, mean_scale
@@ -29,7 +29,8 @@ def unsupported(layer: IntLayer) -> str | None:
     count, what = _mean_count(layer)
     if count and mean_factor(count, layer.input.low, layer.input.high) is None:
         return f"{what} of {count} pixels, which float32 does not round as integers do"
-    return None
+    known = isinstance(layer.info.spec, Conv | Dense | Pool | GlobalPool | Flatten)
+    return None if known else f"operator for the kind {type(layer.info.spec).__name__}"
 
 
 def _mean_count(layer: IntLayer) -> tuple[int, str]:
@@ -100,6 +101,8 @@ def _layer(b: Builder, layer: IntLayer, x: int, name: str) -> int:
         return _reshape(b, x, name, layer.info.output_shape, layer.output)
     if isinstance(spec, Pool):
         return _pool(b, layer, x, name, spec)
+    if not isinstance(spec, GlobalPool):
+        raise unknown(spec, "quant.exports.tflite_layers")
     whole = Pool(kind=spec.kind, window=shape[:2], stride=(1, 1))
     x = _pool(b, layer, x, f"{layer.name}.pooled", whole)
     return _reshape(b, x, name, layer.info.output_shape, layer.output)
