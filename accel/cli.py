@@ -235,10 +235,28 @@ def _step(command: Step, words: str) -> int:
 
 
 def _parity(command: Parity, words: str) -> int:
+    from accel.imports import compute_report
     from accel.predict.parity import headline, parity, table
     from quant.summary import console
 
-    found = parity(Path(command.file))
+    path = Path(command.file)
+    if compute_report.is_report(path):
+        of = None
+        if command.topology is not None:
+            of = compute_report.Array(
+                topology=Path(command.topology),
+                rows=command.rows,
+                cols=command.cols,
+                dataflow=command.dataflow,
+            )
+        found = compute_report.compare(path, of)
+    elif command.topology is not None:
+        raise InputError(
+            f"`--topology` (={command.topology}) belongs to a COMPUTE_REPORT.csv, and "
+            f"{path} is none; leave it out."
+        )
+    else:
+        found = parity(path)
     if command.json:
         print(json.dumps(found.to_dict(), sort_keys=True))
         return 1 if found.differences else 0

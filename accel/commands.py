@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from accel.machine import Systolic
+from accel.machine import Dataflow, Systolic
 from accel.options import MachineOptions
 from accel.simulate.faults import Fault, Kind, Register
 from configs.checks import require
@@ -55,7 +55,9 @@ class Compare:
 
     # Run directory with a quantised network.
     run: str
+    # Rows of PEs; a machine that is no array has rows * cols multipliers.
     rows: int = 16
+    # Columns of PEs.
     cols: int = 16
     # Test images, or all.
     images: int | Literal["all"] = 1
@@ -95,8 +97,9 @@ class Faults:
     seed: int = 0
     # The register of a PE; with --random all, if it is left out.
     register: Register | None = None
-    # Of the PE, from 0 [0].
+    # Row of the PE, from 0 [0].
     row: int | None = None
+    # Column of the PE, from 0 [0].
     col: int | None = None
     # 0 is the least significant [0].
     bit: int | None = None
@@ -141,8 +144,9 @@ class Step:
     out: str = "step.html"
     # Run directory with a quantised network.
     run: str | None = None
-    # Size of the array beside the lecture's, 1..16 [with a run 8, else none].
+    # Rows of the array beside the lecture's, 1..16 [with a run 8, else none].
     rows: int | None = None
+    # Columns of the same, 1..16 [with a run 8, else none].
     cols: int | None = None
     # Replace the file that is there.
     overwrite: bool = False
@@ -159,15 +163,38 @@ class Step:
         return Systolic(rows=self.rows or 8, cols=self.cols or 8)
 
 
+# What a report of SCALE-Sim does not say of itself.
+_REPORTED = ("topology", "rows", "cols", "dataflow")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parity:
     """Recomputes every row of a CSV file of SCALE-Sim's figures (weight-, output- and
     input-stationary) and compares. Exit status 1 if a figure differs."""
 
-    # A file with the columns M, N, K, array_rows, array_cols, dataflow, total_cycles, ...
+    # A file with the columns M, N, K, array_rows, array_cols, dataflow, total_cycles, ...,
+    # or a COMPUTE_REPORT.csv as SCALE-Sim writes it, with the four options below.
     file: Annotated[str, tyro.conf.Positional]
+    # Of a COMPUTE_REPORT.csv: the topology that SCALE-Sim was given.
+    topology: str | None = None
+    # Of a COMPUTE_REPORT.csv: rows of the array.
+    rows: int | None = None
+    # Of a COMPUTE_REPORT.csv: columns of the array.
+    cols: int | None = None
+    # Of a COMPUTE_REPORT.csv: the dataflow.
+    dataflow: Dataflow | None = None
     # Print one JSON document.
     json: bool = False
+
+    def __post_init__(self) -> None:
+        given = [getattr(self, name) is not None for name in _REPORTED]
+        for name, there in zip(_REPORTED, given, strict=True):
+            rule = "is missing beside the others of a COMPUTE_REPORT.csv; give it too."
+            require(self, there or not any(given), name, rule)
+        for name in ("rows", "cols"):
+            size = getattr(self, name)
+            fits = size is None or 1 <= size <= 1 << 16
+            require(self, fits, name, "must be in 1..65536.")
 
 
 def _require_use(command: Verify | Compare | Faults) -> None:

@@ -59,16 +59,21 @@ class Source:
 class Changes:
     """Changes of the machine; what is left out stays as the machine has it."""
 
-    # Array of PEs, of a systolic machine.
+    # Rows of PEs, of a systolic machine.
     rows: int | None = None
+    # Columns of PEs, of a systolic machine.
     cols: int | None = None
+    # What stays in the PEs of a systolic machine: ws weights, os sums, is inputs.
     dataflow: Dataflow | None = None
-    # Buffers, KiB.
+    # Buffer of the activations, KiB.
     activation_kib: float | None = None
+    # Buffer of the weights, KiB.
     weight_kib: float | None = None
+    # Buffer of the sums, KiB.
     sum_kib: float | None = None
-    # DRAM, MB/s; clock, MHz.
+    # Bandwidth of the DRAM, both directions together, MB/s.
     dram_mb_per_s: int | None = None
+    # Clock, MHz.
     clock_mhz: int | None = None
 
 
@@ -117,14 +122,22 @@ class Sweep:
 
     # Images at a time.
     batch: int = 1
-    # Axes, each in ascending order; those left out suit the network.
+    # Axis: what stays in the PEs, in ascending order as all axes; left out, an axis suits
+    # the network.
     dataflow: tuple[Dataflow, ...] | None = None
+    # Axis: rows of PEs.
     rows: tuple[int, ...] | None = None
+    # Axis: columns of PEs.
     cols: tuple[int, ...] | None = None
+    # Axis: bandwidth of the DRAM, MB/s.
     dram_mb_per_s: tuple[int, ...] | None = None
+    # Axis: clock, MHz.
     clock_mhz: tuple[int, ...] | None = None
+    # Axis: buffer of the activations, KiB.
     activation_kib: tuple[float, ...] | None = None
+    # Axis: buffer of the weights, KiB.
     weight_kib: tuple[float, ...] | None = None
+    # Axis: buffer of the sums, KiB.
     sum_kib: tuple[float, ...] | None = None
     # What the front is of: time_us, energy, area, dram_bytes, cycles, stall.
     objectives: tuple[str, ...] = ("time_us", "energy", "area")
@@ -169,8 +182,9 @@ class Tpu:
     images: int | Literal["all"] = 100
     # Weight memory, MB/s [34,000; for the paper's applications the fitted one].
     weight_mb_per_s: int | None = None
-    # Side of the array and clock, as in the paper's what-if.
+    # Side of the array, as in the paper's what-if.
     side: int = 256
+    # Clock, MHz, as in the paper's what-if.
     clock_mhz: int = 700
     # Write the program as text to this file.
     assembly: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -88,9 +89,15 @@ def _found(
     verified = verify(given.network, given.images, setup, done=done)
     wall_s = time.monotonic() - began
     return report.report(given, verified, clock_mhz=clock_mhz, wall_s=wall_s) | {
-        "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak_memory_bytes": peak_memory_bytes(),
         "versions": versions(PACKAGES),
     }
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this process has held; `ru_maxrss` is in KiB, on macOS in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def refuse_existing(path: Path, folder: Path, what: str, overwrite: bool) -> None:
@@ -131,7 +138,9 @@ def _files(
         examples = step_examples(machine, given.network, given.images)
         contents[STEPS] = step.page(examples).encode()
         own = [e for e in examples if e.trace.machine.dataflow == machine.dataflow][-1]
-        contents[WAVES] = vcd.encode(own.trace, name=machine.name)
+        contents[WAVES] = vcd.encode(
+            own.trace, name=machine.name, clock_mhz=found["clock_mhz"]
+        )
     compared = _if_there(folder / "accel" / COMPARISON)
     if compared and compared.get("manifest_sha256") != given.sha256:
         # Of another network.

@@ -131,6 +131,9 @@ class Train:
         require(self, enough, "checkpoints", "must be 2 or more: one may be damaged.")
 
 
+_NOT_ROBUST = Robust()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One experiment: a network, its data, and how to train it."""
@@ -148,7 +151,7 @@ class Experiment:
     # How parameters follow the gradient.
     optimizer: Optimizer = field(default_factory=Optimizer)
     # Training against the worst change of an image within a budget.
-    robust: Robust = added(Robust())  # noqa: RUF009 (a field, as in layers.py)
+    robust: Robust = added(_NOT_ROBUST)
     # How long, in which pieces, and how safely to train.
     train: Train = field(default_factory=Train)
     # Seed of the parameters, the order of the images and the augmentation.

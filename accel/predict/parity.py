@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +163,9 @@ def table(found: Parity) -> Table:
 
 def _differences(row: _Row) -> Iterator[Difference]:
     for column, computed in _computed(row)._asdict().items():
-        if column in _PERCENTAGES:
-            decimals = _decimals(row.cells[column])
-            # As Python rounds the double, which decides ties the way the tool does.
-            right = round(float(computed), decimals)
-            equal = round(row.percentage(column), decimals) == right
-            shown = f"{right:.{decimals}f}"
-        else:
-            equal, shown = row.count(column) == computed, str(computed)
-        if not equal:
+        (row.percentage if column in _PERCENTAGES else row.count)(column)
+        shown = shown_if_other(row.cells[column], computed)
+        if shown is not None:
             yield Difference(
                 line=row.line,
                 case=row.name(),
@@ -178,6 +173,24 @@ def _differences(row: _Row) -> Iterator[Difference]:
                 found=row.cells[column],
                 computed=shown,
             )
+
+
+def shown_if_other(text: str, computed: int | Fraction) -> str | None:
+    """The right figure as it should be printed, None where `text` is that; a count must
+    be equal, a percentage equal to the exact one as rounded in print.
+
+    Raises:
+      ValueError: the text is no such number.
+    """
+    if isinstance(computed, int):
+        # SCALE-Sim 3 prints whole numbers as 29.0 where it has averaged them.
+        return None if float(text) == computed else str(computed)
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,17})?", text):
+        raise ValueError(text)
+    decimals = _decimals(text)
+    # As Python rounds the double, which decides ties the way the tool does.
+    right = round(float(computed), decimals)
+    return None if round(float(text), decimals) == right else f"{right:.{decimals}f}"
 
 
 def _decimals(text: str) -> int:

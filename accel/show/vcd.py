@@ -4,8 +4,9 @@
       clock, cycle, phase, result_<c>, result_valid_<c>
       pe_<r>_<c>: weight, input, sum, valid
 
-The clock rises at cycle * 10 ns, and with it every register takes the value that the
-trace holds for that cycle: its state after that edge. Sums and operands are in two's
+The clock is the machine's, its period rounded to whole femtoseconds. It rises at cycle *
+period, and with it every register takes the value that the trace holds for that cycle: its
+state after that edge. Sums and operands are in two's
 complement; viewers show them as signed decimals. `phase` holds ASCII text, one byte a
 letter: the format itself knows no text.
 
@@ -27,7 +28,8 @@ from accel.simulate.trace import Trace
 from configs.checks import brief
 from configs.errors import InputError
 
-PERIOD_NS = 10
+# Unit of time in the file; a clock of 700 MHz has 1,428,571 of them, 4e-8 % off.
+TIMESCALE = "1 fs"
 # First values and changes together; some 20 bytes each in the file.
 MOST_CHANGES = 1 << 21
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
@@ -47,11 +49,20 @@ class _Signals(NamedTuple):
     values: np.ndarray
 
 
-def encode(trace: Trace, *, name: str) -> bytes:
-    """The whole file; the same trace gives the same bytes.
+def period_fs(clock_mhz: float) -> int:
+    """
+    >>> period_fs(700), period_fs(1000)
+    (1428571, 1000000)
+    """
+    return round(1e9 / clock_mhz)
+
+
+def encode(trace: Trace, *, name: str, clock_mhz: float) -> bytes:
+    """The whole file; the same trace and clock give the same bytes.
 
     Args:
       name: of the top module.
+      clock_mhz: of the machine, at most 10^6.
 
     Raises:
       InputError: the name is no identifier, or the file would be too large to look at.
@@ -63,7 +74,7 @@ def encode(trace: Trace, *, name: str) -> bytes:
         )
     signals = list(_signals(trace))
     _require_readable(trace, signals)
-    return _written(trace, name, signals).encode("ascii")
+    return _written(trace, name, signals, clock_mhz).encode("ascii")
 
 
 def _signals(trace: Trace) -> Iterator[_Signals]:
@@ -103,12 +114,12 @@ def _changed(values: np.ndarray) -> np.ndarray:
     return values[1:] != values[:-1]
 
 
-def _written(trace: Trace, name: str, signals: list[_Signals]) -> str:
-    file = io.StringIO()
-    comment = f"{trace.machine.name}, one cycle = {PERIOD_NS} ns"
+def _written(trace: Trace, name: str, signals: list[_Signals], clock_mhz: float) -> str:
+    file, period = io.StringIO(), period_fs(clock_mhz)
+    comment = f"{trace.machine.name}, {clock_mhz:g} MHz: one cycle = {period} fs"
     # A date would make two files of one trace differ.
     with VCDWriter(
-        file, timescale="1 ns", date="", version="Lockstep", comment=comment
+        file, timescale=TIMESCALE, date="", version="Lockstep", comment=comment
     ) as writer:
         clock = writer.register_var((name,), "clock", "wire", 1, init=1)
         variables = [
@@ -121,12 +132,12 @@ def _written(trace: Trace, name: str, signals: list[_Signals]) -> str:
         cycle, which, values = _changes(signals)
         begin = np.searchsorted(cycle, np.arange(trace.cycles + 1)).tolist()
         for at in range(trace.cycles):
-            time = at * PERIOD_NS
+            time = at * period
             writer.change(clock, time, 1)
             for i in range(begin[at], begin[at + 1]):
                 writer.change(variables[which[i]], time, values[i])
-            writer.change(clock, time + PERIOD_NS // 2, 0)
-        writer.flush(trace.cycles * PERIOD_NS)
+            writer.change(clock, time + period // 2, 0)
+        writer.flush(trace.cycles * period)
     return file.getvalue()
 
 

@@ -39,14 +39,17 @@ class Settings:
     eps: tuple[float, ...] = (0.1, 0.2, 0.3)
     # Budgets of the L2 attack: length of the change, where 1 is the range of one pixel.
     eps_l2: tuple[float, ...] = (1.0, 2.0)
-    # Budgets of the FGSM curve and of the certificates.
+    # Budgets of the FGSM curve.
     eps_fgsm: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+    # Budgets of the certificates.
     eps_certified: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2, 0.3)
-    # PGD: steps, and random starts for each of its two losses.
+    # Steps of PGD.
     pgd_steps: int = 40
+    # Random starts of PGD, for each of its two losses.
     restarts: int = 10
-    # APGD: steps, and the wrong classes aimed at.
+    # Steps of APGD.
     apgd_steps: int = 100
+    # Wrong classes that APGD-T aims at, one after the other.
     targets: int = 9
     # Queries of the Square attack; 0 leaves it out.
     queries: int = 5000
@@ -54,8 +57,9 @@ class Settings:
     angle_step_deg: int = 15
     # Farthest shift of the translation curve, pixels.
     shift_px: int = 6
-    # Points of the spatial grid in each shift, and in the angle.
+    # Points of the spatial grid in each of the two shifts.
     grid_shifts: int = 5
+    # Points of the spatial grid in the angle.
     grid_angles: int = 31
     # Seed of random starts, random transforms and corruptions.
     seed: int = 0

@@ -106,7 +106,6 @@ BAD = {
     ",9,9,3,3,1,4,1,\n": "line 1: `Layer name` (='')",
     "a\x1b[2J,9,9,3,3,1,4,1,\n": r"line 1: `Layer name` (='a\x1b[2J')",
     "c1,a,b,c,d,e,f,g,\nc2,9,9,3,3,1,4,1,\n": "the first line (='c1,a,b,c,d,e,f,g')",
-    "hello\nworld,9,9,3,3,1,4,1,\n": "the first line (='hello') must be",
     CONV_HEADER: "has a header and no layers",
     "": "is empty",
     " \n\n": "holds no layers",

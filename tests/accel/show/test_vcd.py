@@ -30,7 +30,9 @@ MACHINES = [
     Systolic(rows=2, cols=3, dataflow="os"),
     Systolic(rows=1, cols=1),
 ]
-PERIOD = vcd.PERIOD_NS
+CLOCK = {"clock_mhz": 700.0}
+# 1 s / 700e6, in femtoseconds, by hand.
+PERIOD = 1_428_571
 
 
 def recorded(machine: Systolic, dtype=np.uint8, faults=()) -> Trace:
@@ -114,14 +116,14 @@ def differing(dump: bytes, run: Trace, folder) -> list[str]:
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda m: m.name)
 def test_every_register_of_every_cycle_can_be_read_back(machine, dtype, tmp_path):
     run = recorded(machine, dtype)
-    assert differing(vcd.encode(run, name="top"), run, tmp_path) == []
+    assert differing(vcd.encode(run, name="top", **CLOCK), run, tmp_path) == []
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 4), st.integers(1, 12), st.integers(1, 9), st.integers(0, 999))
 def test_any_values_can_be_read_back(tmp_path_factory, rows, cols, cycles, seed):
     run = made(rows, cols, cycles, seed)
-    dump = vcd.encode(run, name="top")
+    dump = vcd.encode(run, name="top", **CLOCK)
     assert differing(dump, run, tmp_path_factory.getbasetemp()) == []
 
 
@@ -133,12 +135,12 @@ def test_broken_registers_show(tmp_path):
     ]
     for dtype in (np.uint8, np.int8):
         run = recorded(Systolic(rows=2, cols=2), dtype, broken)
-        assert differing(vcd.encode(run, name="top"), run, tmp_path) == []
+        assert differing(vcd.encode(run, name="top", **CLOCK), run, tmp_path) == []
 
 
 def test_the_comparison_sees_one_bit_in_one_cycle(tmp_path):
     run = made(2, 3, 6, seed=1)
-    dump = vcd.encode(run, name="top")
+    dump = vcd.encode(run, name="top", **CLOCK)
     run.registers["sum"][3, 1, 2] ^= 1
     assert set(differing(dump, run, tmp_path)) == {"pe_1_2.sum"}
     run.registers["sum"][3, 1, 2] ^= 1
@@ -167,31 +169,33 @@ def unfinished(changes):
 def test_a_planted_fault_is_seen(fault, monkeypatch, tmp_path):
     run, right = made(2, 2, 8, seed=3), vcd._changes
     monkeypatch.setattr(vcd, "_changes", lambda signals: fault(right(signals)))
-    assert differing(vcd.encode(run, name="top"), run, tmp_path)
+    assert differing(vcd.encode(run, name="top", **CLOCK), run, tmp_path)
 
 
 def test_eight_bits_would_not_tell_the_inputs_apart(monkeypatch, tmp_path):
     run = recorded(Systolic(rows=2, cols=2), np.uint8)
     assert (run.registers["input"] > 127).any()
     monkeypatch.setitem(vcd._BITS, "input", 8)
-    wrong = differing(vcd.encode(run, name="top"), run, tmp_path)
+    wrong = differing(vcd.encode(run, name="top", **CLOCK), run, tmp_path)
     assert wrong
     assert all(path.endswith(".input") for path in wrong)
 
 
 def test_the_clock_rises_once_a_cycle_and_the_last_cycle_has_its_length(tmp_path):
     run = recorded(Systolic(rows=2, cols=2))
-    dump = vcd.encode(run, name="top")
+    dump = vcd.encode(run, name="top", **CLOCK)
     wave, signals = read(dump, tmp_path)
     edges = [(time, value) for time, value in signals["clock"].tv]
     half = PERIOD // 2
-    assert edges == [(i * half, 1 - i % 2) for i in range(2 * run.cycles)]
+    assert edges == [
+        (i // 2 * PERIOD + i % 2 * half, 1 - i % 2) for i in range(2 * run.cycles)
+    ]
     assert dump.decode().split()[-1] == f"#{run.cycles * PERIOD}"
-    assert (wave.timescale.factor, str(wave.timescale.unit)) == (1, "ns")
+    assert (wave.timescale.factor, str(wave.timescale.unit)) == (1, "fs")
 
 
 def test_widths_and_scopes_are_the_hardwares(tmp_path):
-    _, signals = read(vcd.encode(made(2, 11, 3, 0), name="top"), tmp_path)
+    _, signals = read(vcd.encode(made(2, 11, 3, 0), name="top", **CLOCK), tmp_path)
     bits = {"weight": 8, "input": 9, "sum": 32, "valid": 1}
     for name, width in bits.items():
         assert signals[f"pe_1_10.{name}"].bitwidth == width
@@ -199,7 +203,7 @@ def test_widths_and_scopes_are_the_hardwares(tmp_path):
 
 
 def test_nothing_is_written_twice_and_everything_once_at_the_start():
-    text = vcd.encode(recorded(Systolic(rows=3, cols=2)), name="top").decode()
+    text = vcd.encode(recorded(Systolic(rows=3, cols=2)), name="top", **CLOCK).decode()
     declared = re.findall(r"^\$var \w+ \d+ (\S+) ", text, re.MULTILINE)
     body = text.split("$enddefinitions $end\n")[1]
     written, times = defaultdict(list), []
@@ -221,7 +225,7 @@ def test_nothing_is_written_twice_and_everything_once_at_the_start():
 
 def test_two_files_of_one_trace_are_the_same_bytes():
     machine = Systolic(rows=2, cols=2)
-    first, second = (vcd.encode(recorded(machine), name="top") for _ in range(2))
+    first, second = (vcd.encode(recorded(machine), name="top", **CLOCK) for _ in range(2))
     assert first == second
     assert b"$date" not in first
 
@@ -231,18 +235,33 @@ def test_two_files_of_one_trace_are_the_same_bytes():
 )
 def test_a_name_that_would_break_the_file_is_refused(name):
     with pytest.raises(InputError, match=r"`name` \(=.*must be at most 100 letters"):
-        vcd.encode(made(1, 1, 2, 0), name=name)
+        vcd.encode(made(1, 1, 2, 0), name=name, **CLOCK)
 
 
 def test_a_file_too_large_is_refused_before_it_is_written(monkeypatch):
     """The number in the message is the number of value changes in the file."""
     run = made(2, 2, 7, seed=4)
-    body = vcd.encode(run, name="top").decode().split("$enddefinitions $end\n")[1]
+    body = vcd.encode(run, name="top", **CLOCK).decode().split("$enddefinitions $end\n")[1]
     changes = sum(line[0] not in "#$" for line in body.splitlines())
     monkeypatch.setattr(vcd, "MOST_CHANGES", changes)
-    vcd.encode(run, name="top")
+    vcd.encode(run, name="top", **CLOCK)
     monkeypatch.setattr(vcd, "MOST_CHANGES", changes - 1)
     monkeypatch.setattr(vcd, "_written", None)
     message = rf"`trace` \(={changes} value changes in 7 cycles of systolic_ws_2x2\) must"
     with pytest.raises(InputError, match=message + ".*take fewer items or a smaller"):
-        vcd.encode(run, name="top")
+        vcd.encode(run, name="top", **CLOCK)
+
+
+@pytest.mark.parametrize(("clock_mhz", "period"), [(700, 1_428_571), (33.3, 30_030_030)])
+def test_the_clock_is_the_stated_one(clock_mhz, period):
+    """Rising edges are a period apart, 10^9 / MHz femtoseconds."""
+    dump = vcd.encode(made(1, 1, 3, seed=0), name="top", clock_mhz=clock_mhz).decode()
+    assert "1 fs" in dump.split("$timescale")[1].split("$end")[0]
+    code = re.search(r"^\$var wire 1 (\S+) clock", dump, re.MULTILINE)[1]
+    time, rises = 0, []
+    for line in dump.split("$enddefinitions $end\n")[1].splitlines():
+        if line[0] == "#":
+            time = int(line[1:])
+        elif line == f"1{code}":
+            rises.append(time)
+    assert rises == [0, period, 2 * period]
