@@ -21,6 +21,9 @@ _MOST_BYTES = 1 << 40
 _MOST_MHZ, _MOST_MB_PER_S = 10**6, 10**9
 
 
+_SOURCES = ("config", "run", "topology", "onnx")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """The network: exactly one of these."""
@@ -33,6 +36,36 @@ class Source:
     topology: str | None = None
     # ONNX model with known shapes.
     onnx: str | None = None
+    # Of an ONNX model: an open size and what it is, such as seq_len=128; repeatable.
+    size: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        if self.size and self.onnx is None:
+            raise InputError(
+                f"`--size` (={self.size[0]}) belongs to an ONNX model; give --onnx, or "
+                f"leave it out."
+            )
+        if self.onnx is not None:
+            dict(self.sizes)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Open sizes by name.
+
+        Raises:
+          InputError: one is not written NAME=NUMBER, or named twice.
+        """
+        found: dict[str, int] = {}
+        for text in self.size:
+            name, _, number = text.rpartition("=")
+            whole = number.isascii() and number.isdigit() and 1 <= len(number) <= 9
+            if not name or not whole or int(number) < 1 or name in found:
+                raise InputError(
+                    f"`--size` (={text}) must be NAME=NUMBER, each name once; write it "
+                    f"like seq_len=128."
+                )
+            found[name] = int(number)
+        return found
 
     def given(self) -> tuple[str, str] | None:
         """Which one, and its value; None if there is none.
@@ -40,7 +73,7 @@ class Source:
         Raises:
           InputError: there are several.
         """
-        found = [(name, value) for name, value in vars(self).items() if value is not None]
+        found = [(n, getattr(self, n)) for n in _SOURCES if getattr(self, n) is not None]
         if len(found) > 1:
             flags = " and ".join(f"`--{name}` (={value})" for name, value in found)
             raise InputError(f"{flags} each name a network; give one of them.")
@@ -50,7 +83,7 @@ class Source:
         """The same; refuses none."""
         found = self.given()
         if found is None:
-            flags = ", ".join(f"--{name}" for name in vars(self))
+            flags = ", ".join(f"--{name}" for name in _SOURCES)
             raise InputError(f"`--config` is missing; name a network with one of {flags}.")
         return found
 

@@ -46,7 +46,7 @@ def _workload(source: Source, images: int) -> Any:
     if kind == "onnx":
         from accel.imports import onnx_shapes
 
-        return onnx_shapes.load(Path(value), images=images)
+        return onnx_shapes.load(Path(value), images=images, sizes=source.sizes)
     from accel.cost.works import workload
 
     return workload(network_of(kind, value), images)

@@ -56,6 +56,9 @@ def print_cost(report: Mapping[str, Any]) -> None:
         out.print(f"Note: {line}")
     for line in report["workload"]["remarks"]:
         out.print(f"Note: {line}")
+    counts = report["workload"]["operators"]
+    if counts:
+        out.print(f"Counted: {listed(counts.items())}.")
     for line in report["not_counted"]:
         out.print(f"Not counted: {line[0].lower()}{line[1:]}")
     others = report["workload"]["not_counted"]

@@ -25,6 +25,8 @@ class Workload:
     works: tuple[Work, ...]
     inferences: int = 1
     unit: Unit = "image"
+    # Operators of the source that the products stand for, by name, and how many.
+    operators: tuple[tuple[str, int], ...] = ()
     # Operators of the source that no product stands for, by name, and how many there are.
     not_counted: tuple[tuple[str, int], ...] = ()
     # What was decided about the source and changes its figures, a sentence each.
@@ -49,6 +51,7 @@ class Workload:
         return {
             "inferences": self.inferences,
             "unit": self.unit,
+            "operators": dict(self.operators),
             "not_counted": dict(self.not_counted),
             "remarks": list(self.remarks),
         }

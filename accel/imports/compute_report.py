@@ -2,8 +2,8 @@
 
 The report names layers by number and holds no shapes: the topology and the array, which
 stand in the files that SCALE-Sim was started with, are told beside it. Compared are the
-cycles without prefetch and both utilisations that follow from them; stalls are taken as they
-are. Versions 2 and 3, which has prefetch in a column of its own, are read alike.
+cycles without prefetch and both utilisations that follow from them; stalls are taken as
+they are. Versions 2 and 3, which has prefetch in a column of its own, are read alike.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def compare(path: Path, array: Array | None) -> parity.Parity:
 
 
 def _products(works: list[Work]) -> Iterator[Work]:
-    """One layer of a report each: SCALE-Sim takes the channels of a depthwise layer apart."""
+    """One layer of a report each: channels of a depthwise layer stand apart there."""
     for work in works:
         yield from (work for _ in range(work.repeats))
 

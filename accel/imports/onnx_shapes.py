@@ -1,278 +1,239 @@
 """Any ONNX file whose shapes are known, as the matrix products that are in it.
 
-Counted are Conv, ConvInteger, QLinearConv (one or two axes, in groups), Gemm, MatMul,
-MatMulInteger, QLinearMatMul and LSTM; other operators are listed. Numbers count as one
-byte each, whatever type the file gives them. Weights may come through DequantizeLinear or
-any operator whose shape is inferred. No file tells simply what feeds a layer from memory,
-so that no layer is `chained`.
+Counted are convolutions of one to three axes (dilated, transposed, in groups, fused,
+quantised), matrix products of every form, Einsum of two factors, LSTM, GRU, RNN, and
+attention where it is one operator. Weights may come through DequantizeLinear or whatever
+else; they may lie in another file. Other operators are listed; one that is not known and
+reads a large constant is refused, since it may well multiply by it. Numbers count as one
+byte each. No file tells simply what feeds a layer from memory, so no layer is `chained`.
 
-A matrix product has an image for every row. One of many matrices folds those that meet
-the same right factor into its rows; the others are `repeats`. An LSTM is one product
-[batch, D + H] x [D + H, 4 H] a step, all gates joined, repeated for every step and
-direction: a step waits for the one before, so that its weights are read again.
+A matrix product has a map for every row. Products of one that meet the same right factor
+are one; the others are `repeats`. Its second factor is weights if it follows from constants
+alone. A batch that is open in the file becomes what is asked for; a file with a map of two
+axes among its inputs is about images, any other is a pass. Means that our own exports write
+as a convolution with ones are pooling, which is not counted.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
-from onnx import NodeProto
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
-from accel.cost.work import Work
 from accel.cost.workload import Workload
-from accel.imports import onnx_file
-from accel.imports.onnx_infer import Dim, Shapes, infer
+from accel.imports import onnx_attention, onnx_file, onnx_known
+from accel.imports.onnx_infer import Inferred, infer
+from accel.imports.onnx_products import FACTORS, Product, Works
+from accel.imports.onnx_recurrent import GATES, recurrent
 from accel.imports.outside import printable, require_countable, require_images
 from configs.errors import InputError
 
-_STANDARD = ("", "ai.onnx")
+# More numbers than a bias or a scale of most layers has: such a constant may be weights.
+LARGE = 1024
+_SHOWN = 8
+_ATTENTION = {
+    ("", "Attention"): onnx_attention.attention,
+    (onnx_known.MICROSOFT, "Attention"): onnx_attention.projected,
+    (onnx_known.MICROSOFT, "QAttention"): onnx_attention.projected,
+    (onnx_known.MICROSOFT, "MultiHeadAttention"): onnx_attention.multi_head,
+    (onnx_known.MICROSOFT, "GroupQueryAttention"): onnx_attention.grouped_query,
+}
+_DOMAINS = (*onnx_known.STANDARD, onnx_known.MICROSOFT)
+_COUNTED = (*FACTORS, *GATES, "Attention", "MultiHeadAttention")
 
 
-def load(path: Path, images: int = 1) -> Workload:
-    """The products of a file; a batch that is left open in the file becomes `images`.
+def load(path: Path, images: int = 1, sizes: Mapping[str, int] | None = None) -> Workload:
+    """The products of a file; a batch that is left open in the file becomes `images`, an
+    open size what `sizes` says of its name.
 
     Raises:
-      InputError: the file is no model, or the shapes of a product are not known.
+      InputError: the file is no model, or products in it cannot be counted: all of them
+        are named.
     """
     require_images(images)
-    _, model = onnx_file.load(path)
-    shapes = infer(path, model, images)
-    works, others = [], Counter()
+    model = onnx_file.structure(path)
+    inferred = infer(path, model, images, sizes or {})
+    reader = _Reader(path, model, inferred)
     for node in model.graph.node:
-        if node.domain in _STANDARD and node.op_type in _PRODUCTS:
-            works.append(_Product(path, node, shapes).work())
-        else:
-            _require_no_products_inside(path, node)
-            prefix = "" if node.domain in _STANDARD else f"{printable(node.domain)}:"
-            others[f"{prefix}{printable(node.op_type)}"] += 1
-    if not works:
-        raise InputError(
-            f"`{path}` holds no product that is counted ({', '.join(_PRODUCTS)}); it has "
-            f"{', '.join(sorted(others)[:10])}."
-        )
+        reader.read(node)
+    reader.refuse()
     return Workload(
-        works=tuple(works),
-        inferences=images,
-        unit="pass",
-        not_counted=tuple(sorted(others.items())),
+        works=tuple(reader.works),
+        inferences=inferred.inferences,
+        unit="image" if inferred.pictures else "pass",
+        operators=tuple(sorted(reader.counted.items())),
+        not_counted=tuple(sorted(reader.others.items())),
+        remarks=inferred.remarks,
     )
 
 
-def _require_no_products_inside(path: Path, node: NodeProto) -> None:
-    """Refuses a branch or loop with products, which run nobody knows how often."""
-    found = _product_inside(node)
-    if found:
-        raise InputError(
-            f"`{path}`: the node `{onnx_file.title(node)}` ({printable(node.op_type)}) "
-            f"runs a {found} that cannot be counted; unroll the loop or choose the branch "
-            f"before export."
+class _Reader:
+    """What has been read of a graph so far: works, other operators, reasons to refuse."""
+
+    def __init__(self, path: Path, model: ModelProto, inferred: Inferred) -> None:
+        self.path, self.inferred = path, inferred
+        self.tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.constants = frozenset(_constants(model.graph))
+        self.makers = {name: node for node in model.graph.node for name in node.output}
+        self.works: Works = []
+        self.counted: Counter[str] = Counter()
+        self.others: Counter[str] = Counter()
+        self.reasons: list[str] = []
+
+    def read(self, node: NodeProto) -> None:
+        """The works of a node, its place among the others, or a reason to refuse."""
+        name = printable(onnx_known.title(node))
+        try:
+            found = self._works(node)
+            if found:
+                where = f"`{self.path}`: the node `{onnx_file.title(node)}` ({name})"
+                self.works += [require_countable(work, where) for work in found]
+                self.counted[name] += 1
+            else:
+                self._require_harmless(node, name)
+                self.others[name] += 1
+        except InputError as error:
+            self.reasons.append(str(error))
+
+    def refuse(self) -> None:
+        """Says all reasons at once; also where there is nothing to count."""
+        if len(self.reasons) == 1:
+            raise InputError(self.reasons[0])
+        if self.reasons:
+            start = f"`{self.path}`: "
+            said = [reason.removeprefix(start).rstrip(".") for reason in self.reasons]
+            listed = "; ".join(f"({i}) {text}" for i, text in enumerate(said[:_SHOWN], 1))
+            more = len(said) - _SHOWN
+            rest = f"; and {more} more" if more > 0 else ""
+            raise InputError(f"{start}{len(said)} nodes cannot be counted: {listed}{rest}.")
+        if not self.works:
+            there = ", ".join(sorted(self.others)[:10])
+            raise InputError(
+                f"`{self.path}` holds no product that is counted "
+                f"({', '.join(_COUNTED)}); it has {there}."
+            )
+
+    def _works(self, node: NodeProto) -> Works:
+        """Of a node that multiplies; none of any other."""
+        if node.domain not in _DOMAINS:
+            return []
+        product = Product(
+            self.path, node, self.inferred.shapes, self.constants, self._blame
         )
+        domain = "" if node.domain in onnx_known.STANDARD else node.domain
+        if (domain, node.op_type) in _ATTENTION:
+            return _ATTENTION[domain, node.op_type](product)
+        if node.op_type in GATES:
+            return recurrent(product, *(product.shape(place) for place in range(3)))
+        if node.op_type not in FACTORS:
+            return []
+        make, places = FACTORS[node.op_type]
+        if all(product.has(p) and product.is_constant(p) for p in places):
+            # Known before any input comes: done once, when the file is made ready.
+            return []
+        if node.op_type == "Einsum":
+            places = tuple(range(len(node.input)))
+        if self._is_pooling(node):
+            return []
+        return make(product, *(product.shape(place) for place in places))
+
+    def _is_pooling(self, node: NodeProto) -> bool:
+        """Whether a convolution adds up each channel alone: integers, all weights 1."""
+        if node.op_type != "ConvInteger" or len(node.input) < 2:
+            return False
+        tensor = self.tensors.get(node.input[1])
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        if tensor is None or onnx_file.is_external(tensor) or len(tensor.dims) < 3:
+            return False
+        if tensor.dims[1] != 1 or tensor.dims[0] != groups:
+            return False
+        try:
+            return bool((numpy_helper.to_array(tensor) == 1).all())
+        except (ValueError, TypeError):
+            return False
+
+    def _require_harmless(self, node: NodeProto, name: str) -> None:
+        """Refuses what may hold products that nobody counts."""
+        inside = _product_inside(node)
+        if inside:
+            raise InputError(
+                f"`{self.path}`: the node `{onnx_file.title(node)}` ({name}) runs a "
+                f"{inside} that cannot be counted; unroll the loop or choose the branch "
+                f"before export."
+            )
+        if onnx_known.is_standard(node) or (
+            node.domain == onnx_known.MICROSOFT
+            and node.op_type in onnx_known.WITHOUT_PRODUCT
+        ):
+            return
+        for value in node.input:
+            size = self._numbers(value) if value in self.constants else 0
+            if size > LARGE:
+                raise InputError(
+                    f"`{self.path}`: the node `{onnx_file.title(node)}` ({name}) is an "
+                    f"operator that is not known, and reads the constant "
+                    f"`{printable(value)}` of {size} numbers: it may multiply by them. "
+                    f"Export the model with standard operators."
+                )
+
+    def _numbers(self, value: str) -> int:
+        """Of a constant; as many as it may be if its shape is not known."""
+        shape = self.inferred.shapes.get(value)
+        if shape is None or None in shape:
+            return LARGE + 1
+        return math.prod(shape)
+
+    def _blame(self, value: str) -> str:
+        """Why a value has no known shape, and the way out."""
+        seen: set[str] = set()
+        while value in self.makers and value not in seen:
+            seen.add(value)
+            node = self.makers[value]
+            if not onnx_known.is_standard(node) and onnx_known.stand(node) is None:
+                return (
+                    f"nothing is known of what the node `{onnx_file.title(node)}` "
+                    f"({printable(onnx_known.title(node))}) puts out. Store its shape in "
+                    f"the file, or export the model with standard operators."
+                )
+            unknown = [n for n in node.input if n and self._is_open(n)]
+            if not unknown:
+                break
+            value = unknown[0]
+        if self.inferred.open_sizes:
+            names = ", ".join(f"`{name}`" for name in self.inferred.open_sizes[:8])
+            first = self.inferred.open_sizes[0]
+            return f"the file leaves {names} open: give --size {first}=NUMBER."
+        return (
+            "fix the sizes of the model's inputs (`onnx.tools.update_model_dims`) and run "
+            "`onnx.shape_inference.infer_shapes`."
+        )
+
+    def _is_open(self, value: str) -> bool:
+        shape = self.inferred.shapes.get(value)
+        return shape is None or any(size is None for size in shape)
+
+
+def _constants(graph: GraphProto) -> set[str]:
+    """Values that follow from what is stored in the file alone."""
+    found = {tensor.name for tensor in graph.initializer}
+    found |= {tensor.values.name for tensor in graph.sparse_initializer}
+    for node in graph.node:
+        drawn = node.op_type.startswith(("Random", "Bernoulli", "Multinomial"))
+        branches = any(onnx_file.subgraphs(node))
+        if not (drawn or branches) and all(n in found for n in node.input if n):
+            found.update(node.output)
+    return found
 
 
 def _product_inside(node: NodeProto) -> str | None:
     """The operator of the first product in the graphs of a node, inner ones too."""
     for graph in onnx_file.subgraphs(node):
         for inner in graph.node:
-            found = inner.op_type if inner.op_type in _PRODUCTS else _product_inside(inner)
+            multiplies = inner.op_type in _COUNTED
+            found = inner.op_type if multiplies else _product_inside(inner)
             if found:
                 return found
     return None
-
-
-@dataclass(frozen=True)
-class _Product:
-    """A node that multiplies, with the shapes around it."""
-
-    path: Path
-    node: NodeProto
-    shapes: Shapes
-
-    def work(self) -> Work:
-        make, places = _PRODUCTS[self.node.op_type]
-        work = make(self, *(self.shape(place) for place in places))
-        return require_countable(work, self._where())
-
-    def _where(self) -> str:
-        return f"`{self.path}`: the node `{self.name}` ({self.node.op_type})"
-
-    @property
-    def name(self) -> str:
-        return onnx_file.title(self.node)
-
-    def refusal(self, sentence: str) -> InputError:
-        return InputError(f"{self._where()} {sentence}")
-
-    def shape(self, place: int) -> tuple[int, ...]:
-        """Shape of an input; every dimension is known and at least 1."""
-        name = self.node.input[place] if place < len(self.node.input) else ""
-        found = self.shapes.get(name)
-        if not found or any(size is None or size < 1 for size in found):
-            shown = "no shape" if found is None else f"the shape {_shown(found)}"
-            raise self.refusal(
-                f"has an input `{printable(name)}` of {shown}, which must be known and "
-                f"hold something; fix the sizes of the model's inputs "
-                f"(`onnx.tools.update_model_dims`) and run "
-                f"`onnx.shape_inference.infer_shapes`."
-            )
-        return tuple(found)
-
-    def numbers(self, name: str, default: list[int]) -> list[int]:
-        """Values of an attribute, of as many numbers as its default."""
-        found = next((list(a.ints) for a in self.node.attribute if a.name == name), default)
-        if len(found) != len(default) or any(v < 0 or v >= 1 << 31 for v in found):
-            raise self.refusal(
-                f"must have {len(default)} numbers of 0 or more in `{name}` (={found[:8]})."
-            )
-        return found
-
-    def number(self, name: str, default: int) -> int:
-        return next((a.i for a in self.node.attribute if a.name == name), default)
-
-    def text(self, name: str, default: str) -> str:
-        found = (a.s for a in self.node.attribute if a.name == name)
-        return next((s.decode(errors="replace") for s in found), default)
-
-
-def _shown(shape: tuple[Dim, ...]) -> str:
-    return f"({', '.join('?' if size is None else str(size) for size in shape)})"
-
-
-def _conv(product: _Product, x: tuple[int, ...], w: tuple[int, ...]) -> Work:
-    """Input (B, C, H, W) or (B, C, W); weights (F, C / groups, R, S)."""
-    axes = len(x) - 2
-    if axes not in (1, 2) or len(w) != len(x):
-        raise product.refusal(
-            f"must have an input of one or two axes and weights like it; it has "
-            f"{_shown(x)} and {_shown(w)}. Other convolutions are not known."
-        )
-    if any(step != 1 for step in product.numbers("dilations", [1] * axes)):
-        raise product.refusal("has `dilations` other than 1, which are not known.")
-    groups = product.number("group", 1)
-    if groups < 1 or x[1] != w[1] * groups or w[0] % groups:
-        raise product.refusal(
-            f"must have channels and features that `group` (={groups}) divides; its input "
-            f"is {_shown(x)}, its weights are {_shown(w)}."
-        )
-    strides = product.numbers("strides", [1] * axes)
-    sizes = _windows(product, x[2:], w[2:], strides)
-    # A single axis is a map of one row.
-    P, R, down = (sizes[0], w[2], strides[0]) if axes == 2 else (1, 1, 1)
-    return Work(
-        name=product.name,
-        images=x[0],
-        out_rows=P,
-        out_cols=sizes[-1],
-        kernel_rows=R,
-        stride=down,
-        row_bytes=((sizes[-1] - 1) * strides[-1] + w[-1]) * w[1],
-        K=math.prod(w[1:]),
-        N=w[0] // groups,
-        repeats=groups,
-    )
-
-
-def _windows(
-    product: _Product, sizes: tuple[int, ...], kernel: tuple[int, ...], strides: list[int]
-) -> list[int]:
-    """Positions of the kernel on each axis."""
-    axes = len(sizes)
-    pads = product.numbers("pads", [0] * (2 * axes))
-    how = product.text("auto_pad", "NOTSET")
-    if how not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER") or 0 in strides:
-        raise product.refusal(
-            f"must have an `auto_pad` of ONNX (={printable(how)}) and `strides` "
-            f"(={strides}) of 1 or more."
-        )
-    if how != "NOTSET" and any(pads):
-        raise product.refusal(
-            f"has both `pads` (={pads}) and `auto_pad` (={how}); leave one of them out."
-        )
-    if how.startswith("SAME"):
-        found = [-(-n // s) for n, s in zip(sizes, strides, strict=True)]
-    else:
-        around = [a + b for a, b in zip(pads[:axes], pads[axes:], strict=True)]
-        padded = zip(sizes, around, kernel, strides, strict=True)
-        found = [(n + pad - k) // s + 1 for n, pad, k, s in padded]
-    _require_inferred(product, found, sizes, kernel, strides, pads)
-    return found
-
-
-def _require_inferred(product: _Product, found, sizes, kernel, strides, pads) -> None:
-    """Refuses positions that are none, or others than the output's known shape has."""
-    axes = len(sizes)
-    output = product.shapes.get(next(iter(product.node.output), "")) or ()
-    known = list(output[2:]) if len(output) == axes + 2 else [None] * axes
-    if min(found) < 1 or any(k not in (None, f) for k, f in zip(known, found, strict=True)):
-        raise product.refusal(
-            f"puts the kernel {_shown(kernel)} on {_shown(sizes)} with `strides` {strides} "
-            f"and `pads` {pads} at {_shown(found)} positions; the file says {_shown(known)}"
-            f". Infer the shapes again, without those that are stored."
-        )
-
-
-def _gemm(product: _Product, a: tuple[int, ...], b: tuple[int, ...]) -> Work:
-    if len(a) != 2 or len(b) != 2:
-        shapes = f"{_shown(a)} and {_shown(b)}"
-        raise product.refusal(f"must multiply matrices; it has {shapes}.")
-    (M, K), (inner, N) = (
-        shape[::-1] if product.number(name, 0) else shape
-        for shape, name in ((a, "transA"), (b, "transB"))
-    )
-    return _rows(product, M, K, inner, N)
-
-
-def _matmul(product: _Product, a: tuple[int, ...], b: tuple[int, ...]) -> Work:
-    """(..., M, K) x (..., K, N) as numpy multiplies: leading axes are broadcast."""
-    a, b = ((1, *a) if len(a) == 1 else a), ((*b, 1) if len(b) == 1 else b)
-    axes = max(len(a), len(b)) - 2
-    left, right = ((1,) * (axes + 2 - len(s)) + s[:-2] for s in (a, b))
-    pairs = list(zip(left, right, strict=True))
-    if any(m != n and 1 not in (m, n) for m, n in pairs):
-        raise product.refusal(
-            f"must multiply matrices of leading axes that fit; they are {_shown(a)} and "
-            f"{_shown(b)}."
-        )
-    repeats = math.prod(right)
-    folded = math.prod(m for m, n in pairs if n == 1)
-    return _rows(product, folded * a[-2], a[-1], b[-2], b[-1], repeats)
-
-
-def _rows(product: _Product, M: int, K: int, inner: int, N: int, repeats: int = 1) -> Work:
-    if inner != K:
-        raise product.refusal(
-            f"must multiply [M, K] x [K, N]; the left one has K={K}, the right one {inner}."
-        )
-    return Work(name=product.name, images=M, row_bytes=K, K=K, N=N, repeats=repeats)
-
-
-def _lstm(product: _Product, x: tuple[int, ...], w: tuple[int, ...], r) -> Work:
-    """Input (steps, batch, D), or batch first with `layout` 1; weights (1 or 2, 4 H, D)."""
-    fits = len(x) == len(w) == len(r) == 3 and w[2] == x[2] and w[1] == 4 * r[2]
-    if not fits or r[:2] != w[:2] or w[0] not in (1, 2):
-        raise product.refusal(
-            f"must have shapes of an LSTM; input, weights and recurrent weights are "
-            f"{_shown(x)}, {_shown(w)} and {_shown(r)}."
-        )
-    batch, steps = (x[0], x[1]) if product.number("layout", 0) else (x[1], x[0])
-    K = x[2] + r[2]
-    return Work(
-        name=product.name, images=batch, row_bytes=K, K=K, N=w[1],
-        repeats=steps * w[0], weight_sets=w[0],
-    )  # fmt: skip
-
-
-# By operator: how it becomes a product, and which of its inputs are the factors.
-_PRODUCTS: Mapping[str, tuple[Callable[..., Work], tuple[int, ...]]] = {
-    "Conv": (_conv, (0, 1)),
-    "ConvInteger": (_conv, (0, 1)),
-    "QLinearConv": (_conv, (0, 3)),
-    "Gemm": (_gemm, (0, 1)),
-    "MatMul": (_matmul, (0, 1)),
-    "MatMulInteger": (_matmul, (0, 1)),
-    "QLinearMatMul": (_matmul, (0, 3)),
-    "LSTM": (_lstm, (0, 1, 2)),
-}
