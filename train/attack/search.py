@@ -72,6 +72,8 @@ class Found(NamedTuple):
     zero_gradient: np.ndarray
     # Image-steps computed, with those that only filled a chunk or ended a segment.
     computed: int
+    # Tries that had an image left to attack.
+    tries: int
 
 
 # Images per device and call: what fits a CPU's second-level cache (DESIGN, section 6).
@@ -129,11 +131,19 @@ def run(
         no_gradient=np.zeros(len(images), np.int32),
     )
     wrong = best.broken.copy()
-    rounds = range(attack.rounds(hunt.classes))
-    computed = sum(_one_try(hunt, best, try_) for try_ in rounds)
+    computed = tries = 0
+    for try_ in range(attack.rounds(hunt.classes)):
+        tries += not best.broken.all()
+        computed += _one_try(hunt, best, try_)
     budget.check(images, best.adversarial, levels, attack.norm)
     return Found(
-        best.adversarial, best.broken, wrong, best.steps, best.no_gradient, computed
+        best.adversarial,
+        best.broken,
+        wrong,
+        best.steps,
+        best.no_gradient,
+        computed,
+        int(tries),
     )
 
 

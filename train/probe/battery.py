@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from train.probe.settings import Settings
 
 # Forward passes cost this part of a gradient step.
 FORWARD = 0.35
+# A further try of Square that breaks at most one image in so many ends the search.
+CONVERGED = 1000
+# Of the first try of Square; L2 has the one after it, further tries those from 7 on.
+_SQUARE, _L2, _FURTHER = 5, 6, 7
 # Restarts of the attack in L2, beside the headline.
 _L2_TRIES = 2
 
@@ -59,7 +63,7 @@ def rounds(settings: Settings) -> list[Round]:
         Round(attack=apgd_t(steps=settings.apgd_steps, targets=settings.targets), seed=4),
     ]
     if settings.queries:
-        found.append(Round(attack=Square(queries=settings.queries), seed=5))
+        found.append(Round(attack=Square(queries=settings.queries), seed=_SQUARE))
     return found
 
 
@@ -67,13 +71,29 @@ def l2_round(settings: Settings) -> Round:
     """The attack in L2, beside the headline."""
     steps, tries = settings.pgd_steps, min(settings.restarts, _L2_TRIES)
     attack = PGD(name=f"PGD-{steps} L2", steps=steps, tries=tries, norm="l2")
-    return Round(attack=attack, seed=6, alone=True)
+    return Round(attack=attack, seed=_L2, alone=True)
+
+
+def further(one: Round, settings: Settings) -> list[Round]:
+    """Other tries of Square at most, each from a start of its own; of other attacks none.
+
+    Random search on rounded logits is far from done after one try: another start breaks
+    other images.
+    """
+    if not isinstance(one.attack, Square):
+        return []
+    seeds = range(_FURTHER, _FURTHER + settings.square_tries - 1)
+    return [replace(one, seed=seed) for seed in seeds]
 
 
 def planned(settings: Settings, n: int) -> float:
-    """Image-steps of one network at most."""
-    linf = len(settings.eps) * sum(one.planned(n) for one in rounds(settings))
-    return linf + len(settings.eps_l2) * l2_round(settings).planned(n)
+    """Image-steps of one network if nothing breaks and Square ends after two tries."""
+    linf = sum(one.planned(n) for one in rounds(settings))
+    linf += sum(
+        one.planned(n) for r in rounds(settings) for one in further(r, settings)[:1]
+    )
+    times = len(settings.eps) + len(settings.seeds)
+    return times * linf + len(settings.eps_l2) * l2_round(settings).planned(n)
 
 
 @dataclass(kw_only=True)
@@ -96,6 +116,7 @@ def run(
     ledger: Ledger,
     each: Callable[[Round, str], Callable[[int, int], None]],
     done: Callable[[Round, dict, bool], None],
+    place: str = "",
 ) -> State:
     """Every attack on `contender` at `eps`.
 
@@ -104,6 +125,7 @@ def run(
       others: adversarial images (N, ...) of other networks at this budget, by name.
       each: called before a round with its title; gives what is told its progress.
       done: called after a round with its record, and whether it was read from the disk.
+      place: before the names of parts in the ledger, where one is measured twice.
     """
     wrong = contender.judge.classes(exam.images) != exam.labels
     state = State(
@@ -113,20 +135,45 @@ def run(
     )
     for name, images in others.items():
         state.rows.append(_transfer(contender, exam, eps, state, name, images))
-    for number, one in enumerate(rounds(settings)):
-        key = f"{contender.name}/linf/{levels_of(eps)}/{number}"
+
+    def measured(one: Round, number: str) -> dict:
+        key = f"{place}{contender.name}/linf/{levels_of(eps)}/{number}"
         was_there = ledger.has(key)
         title = f"{contender.name}, eps {eps:g}, {one.attack.name}"
         part = ledger.part(
             key,
-            lambda one=one, title=title: _measure(
+            lambda: _measure(
                 contender, exam, one, levels_of(eps), wrong if one.alone else state.broken,
                 settings.seed, each(one, title),
             ),
         )  # fmt: skip
-        state.rows.append(_merge(contender, exam, eps, one, part, state, settings))
-        done(one, state.rows[-1], was_there)
+        found = _merge(contender, exam, eps, one, part, state, settings)
+        done(one, found, was_there)
+        return found
+
+    for number, one in enumerate(rounds(settings)):
+        state.rows.append(measured(one, str(number)))
+        again: list[dict] = []
+        for try_, other in enumerate(further(one, settings), 1):
+            again.append(measured(other, f"{number}.{try_}"))
+            if CONVERGED * again[-1]["newly_broken"] <= exam.n:
+                break
+        if again:
+            state.rows.append(_together(again, exam.n))
     return state
+
+
+def _together(again: Sequence[dict], n: int) -> dict:
+    """One record of several tries of an attack, the last one's with sums."""
+    sums = ("image_steps", "zero_gradient_all", "zero_gradient_some", "tries", "seconds")
+    by_try = [one["newly_broken"] for one in again]
+    return again[-1] | {
+        **{name: sum(one[name] for one in again) for name in sums},
+        "attacked": again[0]["attacked"],
+        "newly_broken": sum(by_try),
+        "newly_broken_by_try": by_try,
+        "converged": CONVERGED * by_try[-1] <= n,
+    }
 
 
 def transferred(
@@ -187,6 +234,7 @@ def _measure(contender, exam, one: Round, budget, broken, seed, say) -> Part:
     return Part(
         {
             "attacked": len(alive),
+            "tries": found.tries,
             "image_steps": int(found.steps.sum()),
             "zero_gradient_all": int((blind >= found.steps).sum()),
             "zero_gradient_some": int((blind > 0).sum()),
@@ -200,7 +248,7 @@ def _measure(contender, exam, one: Round, budget, broken, seed, say) -> Part:
 def _nothing(broken: np.ndarray, none: np.ndarray) -> Part:
     """A round that has nobody left to attack."""
     counts = dict.fromkeys(
-        ("attacked", "image_steps", "zero_gradient_all", "zero_gradient_some"), 0
+        ("attacked", "tries", "image_steps", "zero_gradient_all", "zero_gradient_some"), 0
     )
     return Part(
         {**counts, "median_steps": None, "seconds": 0.0},
@@ -237,7 +285,6 @@ def _merge(contender, exam, eps, one: Round, part: Part, state: State, settings)
 def _how(one: Round, settings: Settings) -> dict:
     return {
         "steps": one.attack.evaluations,
-        "tries": one.attack.rounds(10),
         "seed": settings.seed,
     }
 

@@ -199,6 +199,12 @@ def _of_budget(rows: Sequence[dict], eps: float) -> list[str]:
             f"Square broke {square} images at eps {eps:g} that no gradient attack broke: "
             f"gradients are partly masked"
         )
+    for one in rows:
+        if not one.get("converged", True):
+            found.append(
+                f"Square still broke {one['newly_broken_by_try'][-1]} images at eps "
+                f"{eps:g} in its last try: further tries would lower the headline"
+            )
     return found
 
 

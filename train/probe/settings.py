@@ -53,6 +53,12 @@ class Settings:
     targets: int = 9
     # Queries of the Square attack; 0 leaves it out.
     queries: int = 5000
+    # Most tries of Square, each from a start of its own on what is left; it ends earlier,
+    # once a further try breaks at most 1 image in 1,000.
+    square_tries: int = 9
+    # Further seeds: all attacks of the last budget once more from each, for the spread of
+    # the headline.
+    seeds: tuple[int, ...] = ()
     # Turns of the rotation curve, degrees between two points.
     angle_step_deg: int = 15
     # Farthest shift of the translation curve, pixels.
@@ -70,6 +76,12 @@ class Settings:
             require(self, bool(getattr(self, name)), name, "must name one or more.")
         for name in ("images", "pgd_steps", "restarts", "apgd_steps", "targets"):
             require(self, getattr(self, name) >= 1, name, "must be 1 or more.")
+        few = 1 <= self.square_tries <= 9
+        require(self, few, "square_tries", "must be in 1..9; use 9.")
+        seeds = (self.seed, *self.seeds)
+        fits = len(set(seeds)) == len(seeds) and all(0 <= s < 2**31 for s in seeds)
+        rule = "must be others than `seed`, each once, in 0..2^31-1; try 1 2 3."
+        require(self, fits, "seeds", rule)
         for name in ("cheap_images", "queries", "shift_px"):
             require(self, getattr(self, name) >= 0, name, "must be 0 or more.")
         for name in ("eps", "eps_fgsm", "eps_certified"):
@@ -102,6 +114,7 @@ QUICK = Settings(
     apgd_steps=20,
     targets=2,
     queries=200,
+    square_tries=2,
     angle_step_deg=30,
     shift_px=4,
     grid_shifts=3,

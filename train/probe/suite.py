@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ class Result(NamedTuple):
     worst: dict[str, dict[str, np.ndarray]]
     # By contender: what a section says besides its rows.
     notes: dict[str, dict[str, Any]]
+    # By contender: the headline from every seed, if several were asked for.
+    seeds: dict[str, dict[str, Any]]
 
 
 class Suite:
@@ -89,7 +92,10 @@ class Suite:
             if self._wanted("attacks")
             for flag in gates.flags(one, self.exam, self.rows, self.settings)
         ]
-        return Result(self.rows, self.gates, flags, states, self.worst, self.notes)
+        seeds = self._seeds(states) if states and self.settings.seeds else {}
+        return Result(
+            self.rows, self.gates, flags, states, self.worst, self.notes, seeds
+        )  # fmt: skip
 
     def _wanted(self, section: Section) -> bool:
         return section in self.settings.sections
@@ -117,15 +123,7 @@ class Suite:
         """Every budget, every network; then each on what the others' attacks found."""
         states: dict[str, battery.State] = {}
         for eps in self.settings.eps:
-            now: dict[str, battery.State] = {}
-            for one in self.contenders:
-                now[one.name] = battery.run(
-                    one, self.exam, eps, settings=self.settings,
-                    before=states.get(one.name),
-                    others={name: state.adversarial for name, state in now.items()},
-                    ledger=self.ledger, each=self._each, done=self._one_done,
-                )  # fmt: skip
-            self._cross(eps, now)
+            now = self._budget(eps, self.settings, states)
             for one in self.contenders:
                 state = now[one.name]
                 self.rows += state.rows
@@ -135,6 +133,38 @@ class Suite:
             states = now
         self._l2()
         return states
+
+    def _budget(
+        self, eps: float, settings: Settings, before: dict, place: str = ""
+    ) -> dict[str, battery.State]:
+        """Every network at one budget, each with the images of the others."""
+        now: dict[str, battery.State] = {}
+        for one in self.contenders:
+            now[one.name] = battery.run(
+                one, self.exam, eps, settings=settings, before=before.get(one.name),
+                others={name: state.adversarial for name, state in now.items()},
+                ledger=self.ledger, each=self._each, done=self._one_done, place=place,
+            )  # fmt: skip
+        self._cross(eps, now)
+        return now
+
+    def _seeds(self, states: dict[str, battery.State]) -> dict[str, dict[str, Any]]:
+        """The headline of the last budget from every seed, and of all together."""
+        eps, found = self.settings.eps[-1], {}
+        broken = {name: [state.broken] for name, state in states.items()}
+        for seed in self.settings.seeds:
+            settings = replace(self.settings, seed=seed, seeds=())
+            now = self._budget(eps, settings, {}, f"seed {seed}/")
+            for name, state in now.items():
+                broken[name].append(state.broken)
+        for name, each in broken.items():
+            found[name] = {
+                "eps": eps,
+                "seed": [self.settings.seed, *self.settings.seeds],
+                "accuracy": [float((~one).mean()) for one in each],
+                "union": float((~np.any(each, axis=0)).mean()),
+            }
+        return found
 
     def _cross(self, eps: float, now: dict[str, battery.State]) -> None:
         """Networks probed early meet what was found for later ones."""
@@ -149,6 +179,7 @@ class Suite:
             one.name, "headline", int((~state.broken).sum()), self.exam.n, eps=eps,
             levels=levels_of(eps), norm="linf", attack="worst of all",
             attacks=battery.labels_of(state.rows), seed=self.settings.seed,
+            tries=sum(r["tries"] for r in state.rows),
             seconds=round(sum(r.get("seconds", 0.0) for r in state.rows), 3),
         )  # fmt: skip
 
@@ -214,6 +245,8 @@ def report(
         "notes": result.notes,
         "models": {c.name: {"sha256": c.sha256} for c in contenders},
     }
+    if result.seeds:
+        found["seeds"] = result.seeds
     last = select(result.rows, probe="headline", eps=settings.eps[-1])
     if last:
         found["headline"] = {

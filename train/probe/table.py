@@ -113,16 +113,17 @@ def _attacks(rows: Sequence[dict]) -> list[Line]:
                 for number, each in enumerate(_turns(select(part, attack=name))):
                     again = ", again" if number else ""
                     what = f"eps {eps:g} ({level} levels)  {name}{again}"
-                    lines.append(_line(what, _how(each[0]), each))
+                    lines.append(_line(what, _how(each), each))
         head = select(rows, probe="headline", eps=eps)
-        lines.append(_line(f"eps {eps:g}  WORST OF ALL", "every attack", head, bold=True))
+        what = f"eps {eps:g}  WORST OF ALL"
+        lines.append(_line(what, _behind(head), head, bold=True))
         proved = select(rows, probe="certificate", eps=eps)
         if proved:
             what = f"eps {eps:g}  certified"
             lines.append(_line(what, "no attack can go below", proved))
     for one in dict.fromkeys(r["eps"] for r in select(rows, probe="l2")):
         each = select(rows, probe="l2", eps=one)
-        lines.append(_line(f"L2 eps {one:g}  {each[0]['attack']}", _how(each[0]), each))
+        lines.append(_line(f"L2 eps {one:g}  {each[0]['attack']}", _how(each), each))
     return lines
 
 
@@ -152,11 +153,27 @@ def _turns(rows: Sequence[dict]) -> list[list[dict]]:
     return groups
 
 
-def _how(one: dict) -> str:
-    if one["attack"].startswith("transfer"):
+def _how(rows: Sequence[dict]) -> str:
+    """Tries that were made, of one network or from the fewest to the most, and how long."""
+    if rows[0]["attack"].startswith("transfer"):
         return "its adversarial images"
-    times = f"{one['tries']} x " if one["tries"] > 1 else ""
-    return f"{times}{one['steps']:,} evaluations"
+    tries = _span([one["tries"] for one in rows])
+    if tries == "0":
+        return "no image left to attack"
+    times = "" if tries == "1" else f"{tries} x "
+    return f"{times}{rows[0]['steps']:,} evaluations"
+
+
+def _behind(heads: Sequence[dict]) -> str:
+    """How many tries stand behind a headline; records of earlier versions do not say."""
+    if not heads or not all("tries" in one for one in heads):
+        return "every attack"
+    return f"every attack, {_span([one['tries'] for one in heads])} tries"
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _natural(rows: Sequence[dict]) -> list[Line]:
@@ -202,6 +219,13 @@ def notes(found: dict[str, Any]) -> list[str]:
         lines.append(
             f"on the adversarial images of {pair['on']}, {pair['and']} agrees with it on "
             f"{pair['agree']:,} of {pair['n']:,}"
+        )
+    for model, spread in found.get("seeds", {}).items():
+        low, high = min(spread["accuracy"]), max(spread["accuracy"])
+        mean = sum(spread["accuracy"]) / len(spread["accuracy"])
+        lines.append(
+            f"{len(spread['seed'])} seeds, {model} at eps {spread['eps']:g}: mean "
+            f"{mean:.1%}, from {low:.1%} to {high:.1%}; all together {spread['union']:.1%}"
         )
     if "differences" in found:
         lines.append(f"images broken for one of the two only: {len(found['differences'])}")

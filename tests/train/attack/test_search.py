@@ -205,3 +205,17 @@ def test_arguments_that_do_not_fit_are_refused(images, labels, levels, message) 
             gradient.PGD(), CURVED, images, labels, levels, seed=0,
             indices=np.arange(len(X)),
         )  # fmt: skip
+
+
+def test_a_tie_that_the_first_class_wins_is_not_broken() -> None:
+    """Equal integer logits: the margin is 0 and argmax may still be right; it goes on."""
+    first = jnp.array([[0.0, 0.0]], jnp.float32)
+    tied = subject_of(lambda x: jnp.broadcast_to(first, (len(x), 2)))
+    images = np.full((2, 4, 4, 1), 128, np.uint8)
+    for attack in ATTACKS:
+        result = search.run(
+            attack, tied, images, np.array([0, 1]), 20, seed=0, indices=np.arange(2)
+        )
+        assert result.broken.tolist() == [False, True]
+        assert result.steps[0] == attack.evaluations * attack.rounds(2)
+        assert result.tries == attack.rounds(2)

@@ -78,7 +78,7 @@ def test_attacks_come_in_order_and_only_what_is_left_is_attacked(both) -> None:
         names = [one["attack"] for one in mine]
         assert names == [
             "FGSM", "PGD-10 CE", "PGD-10 CE", "PGD-10 margin", "APGD-CE", "APGD-T",
-            "Square",
+            "Square", "Square",
         ]  # fmt: skip
         left = [one["correct"] for one in mine]
         assert left == sorted(left, reverse=True)
@@ -182,3 +182,47 @@ def test_a_false_certificate_is_found_out(tmp_path) -> None:
     one = probes.contender(probes.halves(), certify=everything)
     with pytest.raises(gates.RefusedError, match="crosses a certificate"):
         run(tmp_path, [one])
+
+
+@pytest.mark.parametrize(
+    ("breaks", "n", "tries", "converged"),
+    [([5, 2, 1, 9], 1000, 3, True), ([5, 2, 1, 0], 100, 4, True), ([3] * 9, 1000, 8, False)],
+)
+def test_square_goes_on_until_a_further_try_breaks_next_to_nothing(
+    breaks, n, tries, converged, monkeypatch
+) -> None:
+    """At most 1 in 1,000; each from a start of its own; the last record says whether."""
+    seeds, left = [], iter([40, *breaks])
+
+    def merged(contender, exam, eps, one, part, state, settings) -> dict:
+        seeds.append(one.seed)
+        sums = ("image_steps", "zero_gradient_all", "zero_gradient_some", "attacked")
+        counted = dict.fromkeys(sums, 1) | {"tries": 1, "seconds": 0.5}
+        return counted | {"newly_broken": next(left)}
+
+    square = battery.rounds(SETTINGS)[-1]
+    monkeypatch.setattr(battery, "_merge", merged)
+    monkeypatch.setattr(battery, "rounds", lambda settings: [square])
+    judge = SimpleNamespace(classes=lambda images: np.zeros(len(images), int))
+    exam = Exam(images=np.zeros((n, 2), np.uint8), labels=np.zeros(n, int))
+    state = battery.run(
+        SimpleNamespace(name="int8", judge=judge), exam, 0.2, settings=Settings(),
+        before=None, others={}, each=lambda one, title: None, done=lambda *about: None,
+        ledger=SimpleNamespace(has=lambda key: False, part=lambda key, measure: None),
+    )  # fmt: skip
+    first, again = state.rows
+    assert (first["newly_broken"], again["tries"]) == (40, tries)
+    assert again["newly_broken_by_try"] == breaks[:tries]
+    assert again["converged"] is converged
+    assert len(set(seeds)) == len(seeds) == tries + 1
+
+
+def test_several_seeds_give_a_spread(tmp_path) -> None:
+    """The headline from each, and of all together; on a linear network they are equal."""
+    settings = replace(SETTINGS, seeds=(3, 4), sections=("attacks",), eps=(0.2,))
+    one, result = run(tmp_path, [contender("float")], settings)
+    found = suite.report(result, one.contenders, settings)["seeds"]["float"]
+    assert found["seed"] == [0, 3, 4]
+    expected = exact(one.exam.images, one.exam.labels, 51).mean()
+    assert found["accuracy"] == [expected] * 3
+    assert found["union"] == expected
