@@ -13,6 +13,7 @@ from rich.table import Table
 
 from accel.counters import PHASES
 from accel.mismatch import Mismatch
+from configs.tables import count
 from quant.summary import console, plain, right
 
 
@@ -58,7 +59,8 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
     table.add_row(
         verdict,
         f"{report['mismatches']:,} of {report['compared']:,} values differ, "
-        f"{report['images']:,} images on {report['machine']}, batch {report['batch']}",
+        f"{count(report['images'], 'image')} on {report['machine']}, batch "
+        f"{report['batch']}",
     )
     if report["miscounted"]:
         layers = ", ".join(report["miscounted"])
@@ -78,7 +80,8 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
         table.add_row("accuracy", f"{100 * report['accuracy']['machine']:.2f} %")
     table.add_row(
         "stepped",
-        f"{report['simulated_cycles_per_s']:,.0f} cycles/s, {report['wall_s']:.1f} s",
+        f"{report['simulated_cycles_per_s']:,.0f} cycles/s in {report['wall_s']:.1f} s, "
+        f"compiling and comparing included",
     )
     out.print(table)
     for line in (report["mismatch"] or {}).get("dump", ()):
@@ -96,8 +99,11 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
 
 def _layers(report: Mapping[str, Any]) -> Table:
     used = [phase for phase in PHASES if report["phases"][phase]]
-    table = right("layer", "M x K x N", "tiles", "simulated", "closed form", "busy %",
-                  *used, "differ")  # fmt: skip
+    table = right(
+        "layer", "M x K x N", "tiles", "simulated", "closed form", "busy %", *used,
+        "differ",
+        least=("M x K x N", *used, "tiles", "busy %"),
+    )  # fmt: skip
     for layer in report["layers"]:
         table.add_row(
             layer["name"],
@@ -115,7 +121,7 @@ def _layers(report: Mapping[str, Any]) -> Table:
 def print_comparison(found: Mapping[str, Any], folder: Path) -> None:
     """All machines, one a line."""
     table = right("machine", "multipliers", "cycles/image", "images/s", "busy %", "inputs",
-                  "weights", "sums", "")  # fmt: skip
+                  "weights", "sums", "", least=("inputs", "weights", "sums"))  # fmt: skip
     images = found["images"]
     for row in found["machines"]:
         sums = row["sum_reads"] + row["sum_writes"]
@@ -168,7 +174,7 @@ def print_faults(found: Mapping[str, Any], folder: Path) -> None:
     out.print(table)
     effects = found["effects"]
     out.print(
-        f"\n{len(found['faults'])} faults, {found['images']} images: "
+        f"\n{count(len(found['faults']), 'fault')}, {count(found['images'], 'image')}: "
         f"{effects['none']} change nothing, {effects['absorbed']} are absorbed by rounding "
         f"and pooling, {effects['logits']} change logits only, {effects['classes']} change "
         f"classes"

@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from configs.tables import Figures
+
 
 def console() -> Console:
     """No markup, and no width in a pipe: a path must come out whole and as it is."""
@@ -84,12 +86,9 @@ def _runtimes(runtimes: dict) -> Table:
     return table
 
 
-def right(first: str, *rest: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column(first)
-    for name in rest:
-        table.add_column(name, justify="right")
-    return table
+def right(first: str, *rest: str, least: Sequence[str] = ()) -> Figures:
+    """A table of figures behind names; `least` are the columns that go first."""
+    return Figures(first, *rest, least=least)
 
 
 def print_checks(checks: dict[str, str], folder: Path) -> None:
@@ -106,7 +105,7 @@ def print_checks(checks: dict[str, str], folder: Path) -> None:
 
 def print_predictions(predictions: Sequence[dict]) -> None:
     """The most likely classes of each picture."""
-    table = right("picture", "class", "probability", "then")
+    table = Figures("picture", "class", "probability", "then", words=2)
     for one in predictions:
         if "class" not in one:
             table.add_row(one["picture"], str(one["outputs"]), "", "")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.table import Table
 
+from configs.tables import Figures
 from quant import normative
 from quant.fit import PACKAGES, calibration_values, quantise
 from quant.measure import scores_of_integers
@@ -87,7 +87,7 @@ def _bits(result: dict) -> list[int]:
     return sorted({point["weight_bits"] for point in result["points"]}, reverse=True)
 
 
-def table(result: dict) -> Table:
+def table(result: dict) -> Figures:
     """Rows weights, columns activations; the last column after training."""
     bits = _bits(result)
     show = (
@@ -96,13 +96,9 @@ def table(result: dict) -> Table:
         else (lambda value: f"{value:.2e}")
     )
     unit = "%" if result["score"] == "accuracy" else "squared error"
-    found = Table(box=None, pad_edge=False, header_style="")
-    found.add_column(f"integers, {unit}")
-    for activations in bits:
-        found.add_column(f"A{activations}", justify="right")
     trained = any(point["epochs"] for point in result["points"])
-    if trained:
-        found.add_column("W = A, trained", justify="right")
+    more = ["W = A, trained"] if trained else []
+    found = Figures(f"integers, {unit}", *(f"A{width}" for width in bits), *more)
     for weights in bits:
         row = [show(_value(result, weights, activations, False)) for activations in bits]
         row += [show(_value(result, weights, weights, True))] if trained else []

@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from configs.tables import count
+
 
 def print_summary(metrics: dict, folder: Path) -> None:
     """Results, what was written where, and what to do next, on stdout."""
@@ -23,8 +25,9 @@ def print_summary(metrics: dict, folder: Path) -> None:
     table.add_row("data", f"{data['name']} ({data['source']}): {sizes}")
     size = f"{metrics['parameters']:,} parameters, {metrics['macs']:,} MACs an image"
     table.add_row("network", size)
-    speed = f"{metrics['epochs']} epochs in {metrics['wall_s']:.1f} s"
-    table.add_row("training", f"{speed}, {metrics['images_per_s']:,.0f} images/s")
+    speed = f"{count(metrics['epochs'], 'epoch')} in {metrics['wall_s']:.1f} s"
+    rate = f"{metrics['images_per_s']:,.0f} images/s"
+    table.add_row("training", f"{speed}; {rate} without compiling and testing")
     stage = folder / "train"
     table.add_row("written", f"{stage}/metrics.json, log.jsonl, checkpoint/")
     pictures = sorted(path.name for path in stage.glob("*.png"))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from accel.cost import energy as energies
 from accel.cost import movement, works
-from accel.cost.closed_form import cut
+from accel.cost.closed_form import Totals, cut
 from accel.cost.dram_ratio import dram_ratio, explain
 from accel.cost.machines import Chip
 from accel.cost.mapper import (
@@ -27,6 +27,7 @@ from accel.cost.traffic import OPERANDS, Traffic, total
 from accel.cost.walk import Places
 from accel.cost.work import Work
 from accel.cost.workload import Workload
+from accel.counters import Counters
 from configs.errors import InputError
 
 How = Literal["mapper", "fixed"]
@@ -116,6 +117,7 @@ def _layer(work, places, choice, chip, preset, prices) -> tuple[dict[str, Any], 
         "name": work.name,
         **{name: getattr(work, name) for name in ("images", "M", "K", "N", "repeats")},
         "weight_bytes": work.weight_bytes,
+        **_spent(got.totals, got.counters, chip.multipliers),
         "kept": vars(places),
         "mapping": _mapping(found),
         "why": why,
@@ -123,6 +125,23 @@ def _layer(work, places, choice, chip, preset, prices) -> tuple[dict[str, Any], 
         **_figures(work.macs, cycles, compute, traffic, chip),
         "energy": spent.to_dict(preset),
     }, traffic
+
+
+def _spent(totals: Totals, counters: Counters, multipliers: int) -> dict[str, Any]:
+    """Where the cycles of one repeat go, as shares of its multiplier slots; `bound` is the
+    largest: the array at work, the DRAM it waits for, ports of the buffers, loading and
+    filling and draining, or multipliers that a block leaves empty."""
+    slots = totals.cycles * multipliers
+    idle = counters.cycles - counters.stream
+    parts = {
+        "array": counters.macs,
+        "DRAM": (totals.cycles - totals.compute) * multipliers,
+        "ports": (totals.compute - counters.cycles) * multipliers,
+        "fill and drain": idle * multipliers,
+        "empty PEs": counters.stream * multipliers - counters.macs,
+    }
+    shares = {name: int(part) / slots for name, part in parts.items()}
+    return {"bound": max(shares, key=shares.__getitem__), "spent_on": shares}
 
 
 def _mapping(mapping: Mapping) -> dict[str, Any]:
@@ -133,7 +152,7 @@ def _figures(macs: int, cycles: int, compute: int, traffic: Traffic, chip: Chip)
     """What layers and the whole network have in common."""
     moved, weights = traffic.dram, traffic.dram_weights
     intensity = macs / moved if moved else None
-    bound = "compute" if intensity is None or intensity >= chip.ridge else "memory"
+    left = intensity is not None and intensity < chip.ridge
     return {
         "macs": macs,
         "cycles": cycles,
@@ -146,7 +165,8 @@ def _figures(macs: int, cycles: int, compute: int, traffic: Traffic, chip: Chip)
         # None where nothing comes from DRAM.
         "macs_per_dram_byte": intensity,
         "macs_per_weight_byte": macs / weights if weights else None,
-        "bound": bound,
+        # Of the ridge, whatever the mapping makes of it.
+        "roofline_side": "memory" if left else "compute",
         "time_ms": cycles / (chip.memory.clock_mhz * 1e3),
     }
 

@@ -45,8 +45,8 @@ def roofline(report: Mapping[str, Any]) -> Figure:
         max(4.6, 0.6 + 0.145 * len(numbers)),
         f"{report['name']} on {chip['name']}",
         f"{chip['machine']} at {chip['clock_mhz']:,} MHz, DRAM {chip['dram_mb_per_s']:,} "
-        f"MB/s: {peak:,} MACs a cycle from {peak / bytes_a_cycle:,.0f} MACs a byte on. A "
-        f"layer below the slope waits for DRAM, one below the flat part for its array. "
+        f"MB/s: {peak:,} MACs a cycle from {peak / bytes_a_cycle:,.0f} MACs a byte on. "
+        f"Left of the ridge DRAM is the roof, right of it the array. "
         f"Layers that need no DRAM are not shown.",
     )
     axes = figure.add_subplot()
@@ -56,7 +56,7 @@ def roofline(report: Mapping[str, Any]) -> Figure:
     line = np.geomspace(low, high, 200)
     axes.plot(line, np.minimum(peak, bytes_a_cycle * line), color=INK, lw=1.5)
     for (intensity, busy), rows in _together(layers).items():
-        waits = rows[0]["bound"] == "memory"
+        waits = rows[0]["roofline_side"] == "memory"
         colour = ORANGE if waits else BLUE
         axes.plot(intensity, busy, "o", ms=5, color=colour)
         # Above the slope there is room to the left, below the roof to the right.

@@ -15,8 +15,8 @@ def reasons(
     rival: tuple[Mapping, Totals] | None,
     equals: int,
 ) -> str:
-    """What bounds the layer, what the blocks save, and how far the next best one is."""
-    return "; ".join([_bound(totals), _saves(work, mapping, totals), _next(
+    """How long the array waits, what the blocks save, and how far the next best one is."""
+    return "; ".join([_waits(totals), _saves(work, mapping, totals), _next(
         work, totals, mapping, rival, equals
     )]) + "."  # fmt: skip
 
@@ -32,11 +32,9 @@ def megabytes(count: int) -> str:
     return f"{count / 1e3:.1f} kB" if count < 10**6 else f"{count / 1e6:.1f} MB"
 
 
-def _bound(totals: Totals) -> str:
+def _waits(totals: Totals) -> str:
     waits = 100 * (totals.cycles - totals.compute) / totals.cycles
-    if waits >= 50:
-        return f"bound by DRAM, for which the array waits {waits:.0f} % of the cycles"
-    return f"bound by the array, which waits for DRAM {waits:.1f} % of the cycles"
+    return f"the array waits for DRAM {waits:.1f} % of the cycles"
 
 
 def _saves(work: Work, mapping: Mapping, totals: Totals) -> str:

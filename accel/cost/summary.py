@@ -9,7 +9,8 @@ from rich.table import Table
 
 from accel.cost.reasons import megabytes
 from accel.cost.workload import counted, each, listed, plural
-from quant.summary import console, plain, right
+from configs.tables import Figures
+from quant.summary import console, plain
 
 # Larger units of the thousandths that energies are in.
 _STEPS = {"fJ": (("J", 10**15), ("mJ", 10**12), ("uJ", 10**9), ("nJ", 10**6))}
@@ -97,8 +98,12 @@ def _energy(report: Mapping[str, Any]) -> str:
 
 
 def _layers(report: Mapping[str, Any]) -> Table:
-    table = right("layer", "M x K x N", "cycles", "waits %", "busy %", "DRAM", "MAC/byte",
-                  "bound", "energy", "order", "images", "rows", "K", "N")  # fmt: skip
+    table = Figures(
+        "layer", "M x K x N", "cycles", "waits %", "busy %", "bound by", "DRAM",
+        "MAC/byte", "roofline", "energy", "order", "images", "rows", "K", "N",
+        least=("images", "rows", "K", "N", "order", "roofline", "MAC/byte", "M x K x N",
+               "DRAM", "busy %", "waits %"),
+    )  # fmt: skip
     for row in report["layers"]:
         times = f" x {row['repeats']}" if row["repeats"] > 1 else ""
         blocks, intensity = row["mapping"], row["macs_per_dram_byte"]
@@ -108,9 +113,10 @@ def _layers(report: Mapping[str, Any]) -> Table:
             f"{row['cycles']:,}",
             f"{100 * row['stall_cycles'] / row['cycles']:.1f}",
             f"{100 * row['utilization']:.1f}",
+            row["bound"],
             megabytes(row["dram_bytes"]),
             "" if intensity is None else f"{intensity:,.1f}",
-            row["bound"],
+            row["roofline_side"],
             amount(row["energy"]["total"], row["energy"]["unit"]),
             *(f"{blocks[name]}" for name in ("order", "images", "strip", "K", "N")),
         )

@@ -16,12 +16,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from accel.predict import scalesim
 from configs.checks import brief
 from configs.errors import InputError
+from configs.tables import Figures
 
 LIMIT_BYTES = 4 << 20
 _LARGEST_SIZE = 1 << 24
@@ -149,9 +149,9 @@ def headline(found: Parity) -> str:
     )
 
 
-def table(found: Parity) -> Table:
+def table(found: Parity) -> Figures:
     """The first differences, one a line."""
-    out = Table("line", "case", "figure", "in the file", "computed", box=None)
+    out = Figures("line", "case", "figure", "in the file", "computed", words=3)
     for one in found.differences[:_SHOWN]:
         texts = (str(one.line), one.case, one.column, one.found, one.computed)
         # Text, not str: the words of a file are no markup.

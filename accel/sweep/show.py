@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from configs.tables import count
 from quant.summary import console, plain, right
 
 
@@ -13,7 +14,8 @@ def print_sweep(summary: Mapping[str, Any]) -> None:
     out, table = console(), plain()
     table.add_row(
         "designs",
-        f"{summary['designs']:,} of {summary['layers']} layers, {summary['legal']:,} "
+        f"{summary['designs']:,} of {count(summary['layers'], 'layer')}, "
+        f"{summary['legal']:,} "
         f"legal, {_rate(summary)}{summary['wall_s']:.1f} s in all",
     )
     small = {k: v for k, v in summary["too_small"].items() if v}
@@ -38,7 +40,8 @@ def print_sweep(summary: Mapping[str, Any]) -> None:
 def _rate(summary: Mapping[str, Any]) -> str:
     """Nothing where all designs were done before."""
     rate = summary["designs_per_s"] / 1e6
-    on = f"{rate:.1f} million a second on {summary['devices']} devices, "
+    devices = count(summary["devices"], "device")
+    on = f"{rate:.1f} million a second after compiling on {devices}, "
     return on if rate else ""
 
 
@@ -46,7 +49,8 @@ def _named(summary: Mapping[str, Any]):
     best = {one["index"]: one["mapper"] for one in summary.get("refined", ())}
     energy = {"fJ": "energy uJ"}.get(summary["energy_unit"], "energy (million ALU ops)")
     table = right("", "array", "MHz", "MB/s", "buffers KiB a/w/s", "us", "stall %", energy,
-                  "DRAM KiB", "area", *(["best mapped us"] if best else []))  # fmt: skip
+                  "DRAM KiB", "area", *(["best mapped us"] if best else []),
+                  least=("DRAM KiB", "area", "stall %", "buffers KiB a/w/s"))  # fmt: skip
     for name, row in summary["named"].items():
         buffers = (row[f"{name}_bytes"] / 1024 for name in ("activation", "weight", "sum"))
         table.add_row(

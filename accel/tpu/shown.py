@@ -83,7 +83,8 @@ def _share_table(found: Mapping[str, Any]) -> Table:
 
 
 def _layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
-    made = right("layer", "rows", "tiles", "fill", "fetched", "bound by", "cycles", "share")
+    made = right("layer", "rows", "tiles", "fill", "fetched", "bound by", "cycles", "share",
+                 least=("rows", "tiles", "fetched", "fill"))  # fmt: skip
     for layer in layers:
         made.add_row(
             layer["name"],

@@ -33,7 +33,7 @@ def test_every_result_is_there(capsys, tmp_path: Path, monkeypatch) -> None:
         "test accuracy 98.77 % (9,876 of 10,000)",
         "data mnist (embedded): 40,000 to train, 10,000 to test",
         "network 12,345 parameters, 6,789,012 MACs an image",
-        "training 30 epochs in 41.3 s, 9,876 images/s",
+        "training 30 epochs in 41.3 s; 9,876 images/s without compiling and testing",
         "written runs/x/train/metrics.json, log.jsonl, checkpoint/",
         "pictures",
         "next python -m quant --run runs/x",

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from configs.tables import Figures
 from train.probe.table import Line, lines, notes
 
 
@@ -36,13 +36,9 @@ def print_summary(found: dict[str, Any], folder: Path, following: str) -> None:
     console.print(Text(f"next     {following}"), soft_wrap=True)
 
 
-def _table(part: Sequence[Line], models: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column("probe")
-    table.add_column("how")
-    table.add_column("images", justify="right")
-    for model in models:
-        table.add_column(f"{model} %", justify="right")
+def _table(part: Sequence[Line], models: Sequence[str]) -> Figures:
+    shares = [f"{model} %" for model in models]
+    table = Figures("probe", "how", "images", *shares, words=2, least=["images"])
     for line in part:
         style = "bold" if line.bold else ""
         cells = [Text(line.what), Text(line.how), f"{line.n:,}", *line.shares(models)]

@@ -46,7 +46,8 @@ def test_vgg16_on_the_tpu_as_derived_by_hand() -> None:
     assert found["macs"] == 15_470_264_320
     assert found["traffic"]["dram"]["weights"] >= roof["weight_bytes"] == 138_344_128
     assert found["latency_ms"] > roof["weights_ms"]
-    assert found["layers"][-1]["bound"] == "memory"
+    assert found["layers"][-1]["roofline_side"] == "memory"
+    assert found["layers"][-1]["bound"] == "DRAM"
 
 
 @pytest.mark.parametrize("mapping", ["mapper", "fixed"])

@@ -210,7 +210,8 @@ def test_arguments_that_do_not_fit_are_refused(images, labels, levels, message) 
 def test_a_tie_that_the_first_class_wins_is_not_broken() -> None:
     """Equal integer logits: the margin is 0 and argmax may still be right; it goes on."""
     first = jnp.array([[0.0, 0.0]], jnp.float32)
-    tied = subject_of(lambda x: jnp.broadcast_to(first, (len(x), 2)))
+    logits = lambda x: jnp.broadcast_to(first, (len(x), 2)) + 0 * x.sum()
+    tied = Subject(name="tied", predict=logits, surrogate=logits)
     images = np.full((2, 4, 4, 1), 128, np.uint8)
     for attack in ATTACKS:
         result = search.run(

@@ -1,7 +1,9 @@
 """The whole probe, on networks so small that everything is known about them."""
 
 import dataclasses
+from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 
 from train.probe import battery, gates, show, suite
 from train.probe.ledger import Ledger
+from train.probe.rows import Exam
+from train.probe.settings import Settings
 from train.probe.table import select
 from train.progress import Display
 
@@ -186,7 +190,11 @@ def test_a_false_certificate_is_found_out(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("breaks", "n", "tries", "converged"),
-    [([5, 2, 1, 9], 1000, 3, True), ([5, 2, 1, 0], 100, 4, True), ([3] * 9, 1000, 8, False)],
+    [
+        ([5, 2, 1, 9], 1000, 3, True),
+        ([5, 2, 1, 0], 100, 4, True),
+        ([3] * 9, 1000, 8, False),
+    ],
 )
 def test_square_goes_on_until_a_further_try_breaks_next_to_nothing(
     breaks, n, tries, converged, monkeypatch
@@ -220,7 +228,7 @@ def test_square_goes_on_until_a_further_try_breaks_next_to_nothing(
 def test_several_seeds_give_a_spread(tmp_path) -> None:
     """The headline from each, and of all together; on a linear network they are equal."""
     settings = replace(SETTINGS, seeds=(3, 4), sections=("attacks",), eps=(0.2,))
-    one, result = run(tmp_path, [contender("float")], settings)
+    one, result = run(tmp_path, [probes.contender(probes.halves())], settings)
     found = suite.report(result, one.contenders, settings)["seeds"]["float"]
     assert found["seed"] == [0, 3, 4]
     expected = exact(one.exam.images, one.exam.labels, 51).mean()
