@@ -1,122 +1,74 @@
-"""SCALE-Sim topology files: rows of convolutions, or of matrix products.
+"""SCALE-Sim topology files: rows of convolutions, of matrix products, or of attentions.
 
     name, IFMAP height, IFMAP width, filter height, filter width, channels, filters,
         stride [, stride width] [, sparsity]
     name, M, N, K [, sparsity]
 
-Their meaning is SCALE-Sim's. Heights and widths hold the padding. A window that lies
-partly beyond the map counts: P = ceil((H - R) / stride) + 1, so that such a layer has a
-row more than a convolution has elsewhere. One stride means both axes. A name with "DP" is
-depthwise: `channels` products, each of one channel and all the filters of the row.
+A header may name these in another order, and more: padding, dilation, groups, a batch, how
+often a layer is repeated, what the second factor of a product is (`topology_columns`).
+Several tables may follow each other, each with its header; a line that holds nothing but a
+text is a title.
 
-The first line is a header if it holds no numbers; a header of M, N and K may give them in
-another order. Whether there are two strides is seen from the first layer. The comma at the
-end of a line may be missing; behind it a remark may stand. (SCALE-Sim itself loses the last
-field of a row without it.) Zeros that are left out on purpose, a sparsity other than 1:1,
-are refused. Nothing says what feeds a layer, so that no layer is `chained`.
+Their meaning is SCALE-Sim's. Heights and widths hold the padding; a column of paddings is
+added on both sides. A window that lies partly beyond the map counts: P = ceil((H - R) /
+stride) + 1, so that such a layer has a row more than a convolution has elsewhere. One
+stride means both axes. A name with "DP" is depthwise: `channels` products, each of one
+channel and all the filters of the row. Zeros that are left out on purpose, a sparsity other
+than 1:1, are refused. Nothing says what feeds a layer, so that no layer is `chained`.
+
+The comma at the end of a line may be missing; behind it a remark may stand. (SCALE-Sim
+itself loses the last field of a row without it.)
 
 Reference: scalesim 3.0.0, `topology_utils.py`; github.com/scalesim-project/SCALE-Sim.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from accel.cost.work import Work
 from accel.cost.workload import Workload
-from accel.imports.outside import (
-    LARGEST_SIZE,
-    printable,
-    read,
-    require_countable,
-    require_images,
-)
-from configs.checks import brief
+from accel.imports import topology_columns as columns_of
+from accel.imports.outside import require_countable, require_images
+from accel.imports.topology_columns import BATCH, Columns, Kind
+from accel.imports.topology_layers import products, windows
+from accel.imports.topology_lines import Line, lines
+from accel.imports.topology_rows import Row, row
 from configs.errors import InputError
 
 LIMIT_BYTES = 1 << 20
 _KIND = "a SCALE-Sim topology (CSV)"
-_CONV = (
-    "IFMAP height", "IFMAP width", "Filter height", "Filter width", "Channels",
-    "Num filter", "Stride height",
-)  # fmt: skip
-_STRIDE_WIDTH = "Stride width"
-_GEMM = ("M", "N", "K")
-_SPARSITY = "Sparsity"
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
-_DIGITS = re.compile(r"[0-9]{1,10}")
-_DENSE = re.compile(r"([0-9]{1,4})\s*:\s*\1")
+# Lines named in one remark, at most.
+_NAMED = 5
 
 
-@dataclass(frozen=True)
-class _Row:
-    """The fields of a line, without its remark and the comma at its end."""
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """The layers of a file, before anything is multiplied."""
 
-    path: Path
-    line: int
-    fields: tuple[str, ...]
-
-    def refusal(self, column: str, value: object, rule: str) -> InputError:
-        return InputError(
-            f"`{self.path}` line {self.line}: `{column}` (={brief(value)}) {rule}"
-        )
-
-    @property
-    def name(self) -> str:
-        name = self.fields[0]
-        if not name or printable(name) != name:
-            rule = "must be a short line of text; name the layer, like Conv1."
-            raise self.refusal("Layer name", name, rule)
-        return name
-
-    def sizes(self, columns: tuple[str, ...]) -> dict[str, int]:
-        """The whole number of each column, the first of which stands behind the name."""
-        given = self.fields[1:]
-        if len(given) < len(columns):
-            raise self.refusal(
-                columns[len(given)],
-                "",
-                f"is missing: the line has {len(self.fields)} fields, not "
-                f"{len(columns) + 1} ({', '.join(('Layer name', *columns))}); add it.",
-            )
-        self._require_dense(given[len(columns) :])
-        return {
-            column: self._size(column, text)
-            for column, text in zip(columns, given, strict=False)
-        }
-
-    def _size(self, column: str, text: str) -> int:
-        if not _DIGITS.fullmatch(text) or not 1 <= int(text) < LARGEST_SIZE:
-            rule = f"must be a whole number in 1..{LARGEST_SIZE - 1}; write it like 3."
-            raise self.refusal(column, text, rule)
-        return int(text)
-
-    def _require_dense(self, rest: tuple[str, ...]) -> None:
-        """Refuses a sparsity of N:M other than all of M, and fields beyond it."""
-        if rest and not _DENSE.fullmatch(rest[0]):
-            rule = "must be 1:1, all weights, or be left out; sparse layers are not known."
-            raise self.refusal(_SPARSITY, rest[0], rule)
-        if rest[1:]:
-            raise self.refusal(
-                f"field {len(self.fields) - len(rest) + 2}", rest[1], "is one too many; "
-                "remove it, or put a remark behind the last comma, like #this.",
-            )  # fmt: skip
+    rows: tuple[Row, ...]
+    # Images or passes that a line is for: its column Batch Size.
+    batch: int
+    remarks: tuple[str, ...]
 
 
 def workload(path: Path, images: int = 1) -> Workload:
     """The layers of a file for a batch. Rows of maps are images; a list of products is one
-    pass, whatever its rows stand for.
+    pass, whatever its rows stand for. A file with a batch of its own is that many.
 
     Raises:
       InputError: as `load`.
     """
-    works = load(path, images)
-    maps = any(work.images != work.M for work in works)
-    unit = "image" if maps else "pass"
-    return Workload(works=tuple(works), inferences=images, unit=unit)
+    require_images(images)
+    table = _read(path)
+    maps = any(one.columns.kind is Kind.CONV for one in table.rows)
+    return Workload(
+        works=_works(path, table, images),
+        inferences=images * table.batch,
+        unit="image" if maps else "pass",
+        remarks=table.remarks,
+    )
 
 
 def load(path: Path, images: int = 1) -> list[Work]:
@@ -126,109 +78,100 @@ def load(path: Path, images: int = 1) -> list[Work]:
       InputError: the file is no topology; names line, column and value.
     """
     require_images(images)
-    rows = list(_rows(path))
-    header = () if _is_data(rows[0]) else rows[0].fields
-    data = rows[1:] if header else rows
-    if not data:
+    return list(_works(path, _read(path), images))
+
+
+def _works(path: Path, table: _Table, images: int) -> tuple[Work, ...]:
+    return tuple(
+        require_countable(work, f"`{path}` line {one.line.number}")
+        for one in table.rows
+        for work in products(one, images * table.batch)
+    )
+
+
+def _read(path: Path) -> _Table:
+    columns: Columns | None = None
+    rows: list[Row] = []
+    titles: list[Line] = []
+    said: dict[str, None] = {}
+    for line in lines(path, LIMIT_BYTES, _KIND):
+        if line.remark and columns:
+            continue
+        header = None if line.holds_number else columns_of.headed(line)
+        if header:
+            columns = header
+            said |= dict.fromkeys(header.remarks)
+        elif line.remark:
+            continue
+        elif line.title:
+            titles.append(line)
+        else:
+            columns = columns or _first(path, line)
+            one, decided = row(line, columns)
+            rows.append(one)
+            said |= dict.fromkeys(decided)
+    if not rows and columns:
         raise InputError(f"`{path}` has a header and no layers; add a line for each.")
-    if header:
-        columns = _columns(header, path)
-    else:
-        columns = _GEMM if _sizes(data[0]) == len(_GEMM) else _CONV
-    work = _conv
-    if "M" in columns:
-        work = _gemm
-    elif _sizes(data[0]) > len(_CONV):
-        columns = (*_CONV, _STRIDE_WIDTH)
-    return [
-        require_countable(work(row, columns, images), f"`{path}` line {row.line}")
-        for row in data
-    ]
-
-
-def _rows(path: Path) -> Iterator[_Row]:
-    """The lines of a file that are not blank; at least one."""
-    content = read(path, LIMIT_BYTES, _KIND)
-    try:
-        text = content.decode("utf-8-sig")
-        bad = text.find("\0")
-    except UnicodeDecodeError as error:
-        bad = error.start
-    if bad >= 0:
-        raise InputError(
-            f"`{path}` must be text in UTF-8, not so at byte {bad}; give {_KIND}."
-        )
-    if not text.strip():
+    if not rows:
         raise InputError(f"`{path}` holds no layers; give {_KIND}.")
-    # Not splitlines: it also breaks at characters that belong into no file.
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
-        if line.strip():
-            fields = tuple(field.strip() for field in line.split(","))
-            if len(fields) > 1 and (not fields[-1] or fields[-1].startswith("#")):
-                fields = fields[:-1]
-            yield _Row(path, number, fields)
+    said |= dict.fromkeys(_stated(rows, titles))
+    return _Table(
+        rows=tuple(rows),
+        batch=_batch(rows),
+        remarks=tuple(f"{path.name}: {remark}." for remark in said),
+    )
 
 
-def _is_data(row: _Row) -> bool:
-    """Whether a first line is a layer: any field behind the name is a number."""
-    return any(_NUMBER.fullmatch(field) for field in row.fields[1:])
+def _first(path: Path, line: Line) -> Columns:
+    """The columns of a table that begins without a header."""
+    if not line.holds_number:
+        raise columns_of.no_header(path, line)
+    return columns_of.standing(line)
 
 
-def _sizes(row: _Row) -> int:
-    """How many fields behind the name are sizes."""
-    return sum(":" not in field for field in row.fields[1:])
+def _batch(rows: list[Row]) -> int:
+    """What the column Batch Size says, the same on every line.
 
-
-def _columns(header: tuple[str, ...], path: Path) -> tuple[str, ...]:
-    """Names that a header gives the fields behind the layer's name, in order.
-
-    Of convolutions the places count, as in SCALE-Sim, whatever the header calls them.
+    Raises:
+      InputError: two lines differ; a machine runs all layers for the same batch.
     """
-    names = tuple(field.upper() for field in header[1:])
-    if set(names[:3]) == set(_GEMM):
-        return names[:3]
-    if len(names) < len(_CONV) or not names[0].startswith("IFMAP"):
-        raise InputError(
-            f"`{path}`: the first line (={brief(','.join(header))}) must be a layer or a "
-            f"header; the header is Layer name, {', '.join(_CONV)}, or Layer name, M, N, K."
+    batch = rows[0].size(BATCH, 1)
+    for one in rows[1:]:
+        if one.size(BATCH, 1) != batch:
+            rule = (
+                f"must be the {batch} of line {rows[0].line.number}; make the lines alike"
+            )
+            raise one.refusal(BATCH, f"{rule}, or leave the column out and use --batch.")
+    return batch
+
+
+def _stated(rows: list[Row], titles: list[Line]) -> list[str]:
+    """What a reader should know before the figures are compared with others."""
+    maps = [one for one in rows if one.columns.kind is Kind.CONV]
+    padded = any(one.pair("Padding", 0, low=0) != (0, 0) for one in maps)
+    beyond = [one.line for one in maps if windows(one).beyond]
+    found = []
+    if titles:
+        titled = ", ".join(f"{line.title!r}" for line in titles[:_NAMED])
+        found.append(
+            f"{_numbered(titles)} no layer but a title ({titled}"
+            f"{', ...' if titles[_NAMED:] else ''})"
         )
-    return _CONV
+    if padded:
+        found.append("the paddings are added on both sides of the maps")
+    if beyond:
+        found.append(
+            f"windows that lie partly beyond the map count, as in SCALE-Sim "
+            f"({_numbered(beyond, verb=False)})"
+        )
+    if any(one.size(BATCH, 1) > 1 for one in rows):
+        found.append("its batch multiplies what --batch asks for")
+    return found
 
 
-def _gemm(row: _Row, columns: tuple[str, ...], images: int) -> Work:
-    sizes = row.sizes(columns)
-    return Work(
-        name=row.name,
-        images=images * sizes["M"],
-        row_bytes=sizes["K"],
-        K=sizes["K"],
-        N=sizes["N"],
-    )
-
-
-def _conv(row: _Row, columns: tuple[str, ...], images: int) -> Work:
-    sizes = row.sizes(columns)
-    height, width, R, S, C, F, stride, *more = sizes.values()
-    across = more[0] if more else stride
-    for what, kernel, size in (("height", R, height), ("width", S, width)):
-        if kernel > size:
-            raise row.refusal(
-                f"Filter {what}", kernel,
-                f"must be at most the IFMAP {what} {size}, which holds the padding; "
-                f"enlarge the IFMAP by it.",
-            )  # fmt: skip
-    P, Q = -((R - height) // stride) + 1, -((S - width) // across) + 1
-    depthwise = "DP" in row.name
-    channels = 1 if depthwise else C
-    return Work(
-        name=row.name,
-        images=images,
-        out_rows=P,
-        out_cols=Q,
-        kernel_rows=R,
-        stride=stride,
-        row_bytes=((Q - 1) * across + S) * channels,
-        K=R * S * channels,
-        N=F,
-        repeats=C if depthwise else 1,
-    )
+def _numbered(found: list[Line], *, verb: bool = True) -> str:
+    numbers = ", ".join(str(line.number) for line in found[:_NAMED])
+    many = len(found) > 1
+    more = f" and {len(found) - _NAMED} more" if found[_NAMED:] else ""
+    said = (" are" if many else " is") if verb else ""
+    return f"line{'s' if many else ''} {numbers}{more}{said}"
