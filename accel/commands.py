@@ -162,10 +162,20 @@ class Step:
 @dataclass(frozen=True, kw_only=True)
 class Parity:
     """Recomputes every row of a CSV file of SCALE-Sim's figures (weight-, output- and
-    input-stationary) and compares. Exit status 1 if a figure differs."""
+    input-stationary) and compares: of its own COMPUTE_REPORT.csv, whose layers and array
+    the options say, or of a file that says them. Exit status 1 if a figure differs."""
 
-    # A file with the columns M, N, K, array_rows, array_cols, dataflow, total_cycles, ...
+    # A COMPUTE_REPORT.csv or DETAILED_ACCESS_REPORT.csv, or a file with the columns M, N,
+    # K, array_rows, array_cols, dataflow, total_cycles, ...
     file: Annotated[str, tyro.conf.Positional]
+    # For a report: the topology that SCALE-Sim was given.
+    topology: str | None = None
+    # For a report: ArrayHeight of its .cfg.
+    rows: int | None = None
+    # For a report: ArrayWidth of its .cfg.
+    cols: int | None = None
+    # For a report: Dataflow of its .cfg.
+    dataflow: Literal["ws", "os", "is"] | None = None
     # Print one JSON document.
     json: bool = False
 

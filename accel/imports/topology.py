@@ -164,8 +164,9 @@ def _stated(rows: list[Row], titles: list[Line]) -> list[str]:
             f"windows that lie partly beyond the map count, as in SCALE-Sim "
             f"({_numbered(beyond, verb=False)})"
         )
-    if any(one.size(BATCH, 1) > 1 for one in rows):
-        found.append("its batch multiplies what --batch asks for")
+    if BATCH in rows[0].cells:
+        batch = rows[0].size(BATCH)
+        found.append(f"its {BATCH} of {batch} is multiplied by what --batch asks for")
     return found
 
 

@@ -136,6 +136,9 @@ def _unnamed(line: Line, columns: Columns, place: int, cells: Mapping[str, str])
 def _require(line: Line, columns: Columns, cells: Mapping[str, str]) -> None:
     needed = NEEDED[columns.kind]
     for column in needed:
+        place = columns.places.index(column)
+        if column not in cells and place < len(line.cells):
+            raise line.refusal(column, "", "is empty; write a whole number there.")
         if column not in cells:
             order = ", ".join(name or "?" for name in columns.places)
             raise line.refusal(

@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -163,21 +164,26 @@ def table(found: Parity) -> Table:
 def _differences(row: _Row) -> Iterator[Difference]:
     for column, computed in _computed(row)._asdict().items():
         if column in _PERCENTAGES:
-            decimals = _decimals(row.cells[column])
-            # As Python rounds the double, which decides ties the way the tool does.
-            right = round(float(computed), decimals)
-            equal = round(row.percentage(column), decimals) == right
-            shown = f"{right:.{decimals}f}"
+            found, text = row.percentage(column), row.cells[column]
+            right = right_percentage(found, text, computed)
         else:
-            equal, shown = row.count(column) == computed, str(computed)
-        if not equal:
+            right = None if row.count(column) == computed else str(computed)
+        if right is not None:
             yield Difference(
                 line=row.line,
                 case=row.name(),
                 column=column,
                 found=row.cells[column],
-                computed=shown,
+                computed=right,
             )
+
+
+def right_percentage(found: float, text: str, computed: Fraction) -> str | None:
+    """What should stand in place of a percentage printed as `text`; None: it is right."""
+    decimals = _decimals(text)
+    # As Python rounds the double, which decides ties the way the tool does.
+    right = round(float(computed), decimals)
+    return None if round(found, decimals) == right else f"{right:.{decimals}f}"
 
 
 def _decimals(text: str) -> int:
@@ -227,7 +233,7 @@ def _product(row: _Row) -> tuple[int, int, int]:
 
 def _rows(path: Path) -> Iterator[_Row]:
     """The lines below the header; empty ones are passed over."""
-    reader = csv.reader(io.StringIO(_read(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read(path), newline=""), strict=True)
     try:
         header = next(reader, [])
         _check_header(header, path)
@@ -255,8 +261,12 @@ def _check_header(header: list[str], path: Path) -> None:
             )
 
 
-def _read(path: Path) -> str:
-    """The text of a regular file of limited size."""
+def read(path: Path) -> str:
+    """The text of a regular file of limited size.
+
+    Raises:
+      InputError: it is none, or cannot be read.
+    """
     try:
         # Asked before it is opened: to open a pipe waits.
         if not stat.S_ISREG(path.stat().st_mode):
