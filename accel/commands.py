@@ -165,8 +165,8 @@ class Parity:
     input-stationary) and compares: of its own COMPUTE_REPORT.csv, whose layers and array
     the options say, or of a file that says them. Exit status 1 if a figure differs."""
 
-    # A COMPUTE_REPORT.csv or DETAILED_ACCESS_REPORT.csv, or a file with the columns M, N,
-    # K, array_rows, array_cols, dataflow, total_cycles, ...
+    # A file with the columns M, N, K, array_rows, array_cols, dataflow, total_cycles, ...;
+    # or SCALE-Sim's COMPUTE_REPORT.csv or DETAILED_ACCESS_REPORT.csv.
     file: Annotated[str, tyro.conf.Positional]
     # For a report: the topology that SCALE-Sim was given.
     topology: str | None = None

@@ -157,6 +157,8 @@ def _stated(rows: list[Row], titles: list[Line]) -> list[str]:
             f"{_numbered(titles)} no layer but a title ({titled}"
             f"{', ...' if titles[_NAMED:] else ''})"
         )
+    if any(one.columns.kind is Kind.ATTENTION for one in rows):
+        found.append("the softmax between scores and context is not counted")
     if padded:
         found.append("the paddings are added on both sides of the maps")
     if beyond:

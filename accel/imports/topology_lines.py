@@ -1,7 +1,7 @@
 """The lines of a table that a spreadsheet or a person wrote, as cells.
 
-Cells stand between commas, semicolons or tabs, whichever the first line with two of them
-has, in that order; `sep=;` on a line of its own says it. They may be quoted. Lines end with
+Cells stand between commas, semicolons or tabs, as in the first line that has two of them;
+`sep=;` on a line of its own says it. They may be quoted. Lines end with
 LF, CR LF or CR. Lines of separators alone hold nothing, and neither do those that begin
 with `#` or `//`; behind a `#` in a cell stands a remark. Text is UTF-8, with or without a
 mark, or UTF-16 with one.
@@ -19,7 +19,6 @@ from accel.imports.outside import read
 from configs.checks import brief
 from configs.errors import InputError
 
-_SEPARATORS = (",", ";", "\t")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
 
@@ -72,8 +71,13 @@ def lines(path: Path, limit_bytes: int, kind: str) -> Iterator[Line]:
         if not stripped or stripped.startswith("//"):
             continue
         remark = stripped.startswith("#")
-        separator = separator or _separator(stripped)
-        cells = _cells(stripped.lstrip("# ") if remark else text, separator or ",")
+        here = separator or _separator(stripped)
+        # What a remark says decides about its own line alone.
+        separator = separator if remark else here
+        try:
+            cells = _cells(stripped.lstrip("# ") if remark else text, here or ",")
+        except csv.Error as error:
+            raise InputError(f"`{path}` line {number}: no valid CSV: {error}.") from None
         if any(cells):
             found = True
             yield Line(path=path, number=number, cells=cells, remark=remark)
@@ -97,7 +101,9 @@ def _text(path: Path, limit_bytes: int, kind: str) -> str:
 
 
 def _separator(text: str) -> str | None:
-    return next((one for one in _SEPARATORS if text.count(one) >= 2), None)
+    """The one that a line has twice; tabs beside commas or semicolons only align."""
+    often = max(",;", key=text.count)
+    return next((one for one in (often, "\t") if text.count(one) >= 2), None)
 
 
 def _cells(text: str, separator: str) -> tuple[str, ...]:
