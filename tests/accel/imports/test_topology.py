@@ -72,6 +72,18 @@ def test_headers_commas_and_remarks_change_nothing(read, header, end, newline):
     assert all(work.macs == 49 * 9 * 4 for work in works)
 
 
+def test_columns_exchanged_in_the_header_are_exchanged(read):
+    """Two in each other's place are no slip."""
+    header = CONV_HEADER.replace(
+        "Filter Height, Filter Width", "Filter Width, Filter Height"
+    )
+    assert read(f"{header}c,9,8,3,2,5,4,1,") == read("c,9,8,2,3,5,4,1,")
+
+
+def test_a_remark_between_layers_is_no_header(read):
+    assert read("Layer,M,N,K\n# Layer,K,M,N\nq,10,5,7\n") == read("q,10,5,7")
+
+
 @pytest.mark.parametrize("end", ["", ","])
 def test_products(read, end):
     """M rows for each image; a header may give another order."""
@@ -112,6 +124,7 @@ BAD = {
     CONV_HEADER + "FC, 1, 1, 1, ,1 2, 2, 1,\n": "line 2: `Filter width` (='') is empty",
     CONV_HEADER + "c,9,9,3,3,1,4,1e0,\n": "line 2: `Stride height` (='1e0') must be",
     CONV_HEADER + "c,9,9,3,3.5,1,4,1,\n": "line 2: `Filter width` (='3.5') must be",
+    "Strides," + CONV_HEADER[:-10].strip() + "\n2,c,9,9,3,3,1,4,2\n": "`column 9` (='2')",
     "Total,,,5\n": "line 1: `M` (='') is empty",
     "ResNet\n" + CONV_HEADER: "has a header and no layers",
     "hello\nworld\n": "holds no layers; give a SCALE-Sim topology",

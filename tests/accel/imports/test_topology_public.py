@@ -28,9 +28,10 @@ PUBLIC = {
     ),
     "a column of batches, some empty, in small letters": (
         "Layer name,Ifmap height,ifmap width,filter height,filter width,channels,"
-        "num filters,strides,batch size,\nconv1,224,224,7,7,3,64,1,\nfc1000,1,1,1,1,2048,1000,1,",
+        "num filters,strides,batch size,\n"
+        "conv1,224,224,7,7,3,64,1,\nfc1000,1,1,1,1,2048,1000,1,",
         # 218^2 * 147 * 64.
-        "image", 1, [447_096_192, 2_048_000],
+        "image", 1, [447_105_792, 2_048_000],
     ),
     "a batch of four": (
         f"{CONV} Batch Size, Sparsity Ratio,\nconv1,8,8,3,3,3,16,1,4,1:1,\n"
@@ -45,8 +46,9 @@ PUBLIC = {
         "image", 1, [187_142_400, 19_269_632],
     ),
     "a name twice, and remarks behind the last comma": (
-        "Layer, IFMAP Width, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter,"
-        " Strides,\nConv1,700,161,41,11,1,32,2,#spectrogram\nBatchRNN1,672,2560,1,2560,1,4,1, ",
+        "Layer, IFMAP Width, IFMAP Width, Filter Height, Filter Width, Channels, "
+        "Num Filter, Strides,\nConv1,700,161,41,11,1,32,2,#spectrogram\n"
+        "BatchRNN1,672,2560,1,2560,1,4,1, ",
         # ceil(659 / 2) + 1 = 331 by 76 windows: 331 * 76 * 451 * 32.
         "image", 1, [363_051_392, 6_881_280],
     ),
@@ -68,7 +70,8 @@ PUBLIC = {
         "pass", 1, [75_497_472, 201_326_592, 786_432],
     ),
     "an attention with grouped queries": (
-        "Layer, Seq Len, KV Len, Num Heads, KV Heads, Head Dim\nattn, 1, 2048, 32, 8, 128\n",
+        "Layer, Seq Len, KV Len, Num Heads, KV Heads, Head Dim\n"
+        "attn, 1, 2048, 32, 8, 128\n",
         # 32 heads * 2,048 * 128, twice.
         "pass", 1, [8_388_608, 8_388_608],
     ),
