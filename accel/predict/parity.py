@@ -257,7 +257,8 @@ def _check_header(header: list[str], path: Path) -> None:
         if columns:
             raise InputError(
                 f"`{path}` line 1: column {brief(columns[0])} is {wrong}; the columns are "
-                f"{', '.join(_NEEDED)}, and maybe {', '.join(_IGNORED)}."
+                f"{', '.join(_NEEDED)}, and maybe {', '.join(_IGNORED)}. Of what SCALE-Sim "
+                f"writes itself, give COMPUTE_REPORT.csv or DETAILED_ACCESS_REPORT.csv."
             )
 
 

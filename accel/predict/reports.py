@@ -27,9 +27,10 @@ from configs.errors import InputError
 Name = Literal[
     "COMPUTE_REPORT", "DETAILED_ACCESS_REPORT", "BANDWIDTH_REPORT", "SPARSE_REPORT"
 ]
-# A column that no other report has.
+# Columns that no other report has.
 _MARKS: dict[str, Name] = {
     "mapping efficiency %": "COMPUTE_REPORT",
+    "total cycles": "COMPUTE_REPORT",
     "sram ifmap reads": "DETAILED_ACCESS_REPORT",
     "avg ifmap sram bw": "BANDWIDTH_REPORT",
     "sparsity representation": "SPARSE_REPORT",

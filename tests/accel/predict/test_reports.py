@@ -218,6 +218,7 @@ def test_the_command_compares_a_report(main, files, capsys):
          "--topology, --rows, --cols, --dataflow too: python -m accel parity "),
         (("COMPUTE.csv", "--rows", "4", "--topology", "t"), "give --cols, --dataflow too"),
         (("BANDWIDTH.csv",), "BANDWIDTH_REPORT.csv, whose figures are ratios of those in"),
+        (("net.csv",), "Of what SCALE-Sim writes itself, give COMPUTE_REPORT.csv or DETAI"),
         (("net.csv", "--rows", "4"), "`--rows` (=4) belongs to a COMPUTE_REPORT.csv of"),
     ],
 )  # fmt: skip
