@@ -24,7 +24,7 @@ Reference: scalesim 3.0.0, `topology_utils.py`; github.com/scalesim-project/SCAL
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accel.cost.work import Work
@@ -82,11 +82,15 @@ def load(path: Path, images: int = 1) -> list[Work]:
 
 
 def _works(path: Path, table: _Table, images: int) -> tuple[Work, ...]:
-    return tuple(
-        require_countable(work, f"`{path}` line {one.line.number}")
-        for one in table.rows
-        for work in products(one, images * table.batch)
-    )
+    found: dict[str, Work] = {}
+    for one in table.rows:
+        line = one.line.number
+        for work in products(one, images * table.batch):
+            # Results are told by the names of layers; a file may give one to several.
+            while work.name in found:
+                work = replace(work, name=f"{work.name} (line {line})")
+            found[work.name] = require_countable(work, f"`{path}` line {line}")
+    return tuple(found.values())
 
 
 def _read(path: Path) -> _Table:

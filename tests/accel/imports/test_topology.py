@@ -80,6 +80,14 @@ def test_columns_exchanged_in_the_header_are_exchanged(read):
     assert read(f"{header}c,9,8,3,2,5,4,1,") == read("c,9,8,2,3,5,4,1,")
 
 
+def test_layers_of_one_name_are_told_apart(read):
+    """They would be one layer wherever results are kept by name."""
+    works = read("Layer,M,N,K\nConv,1,2,3\n\nConv,1,2,4\nConv,1,2,3\n")
+    assert [work.name for work in works] == ["Conv", "Conv (line 4)", "Conv (line 5)"]
+    assert [work.K for work in works] == [3, 4, 3]
+    assert len(read("Conv (line 3),1,2,3\nConv,1,2,3\nConv,1,2,4\n")) == 3
+
+
 def test_a_remark_between_layers_is_no_header(read):
     assert read("Layer,M,N,K\n# Layer,K,M,N\nq,10,5,7\n") == read("q,10,5,7")
 
