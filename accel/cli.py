@@ -36,6 +36,10 @@ clock edge.
 Each has --help."""
 
 
+# What a report of SCALE-Sim leaves out.
+_PEER = ("topology", "rows", "cols", "dataflow")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; gives back the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -234,29 +238,32 @@ def _step(command: Step, words: str) -> int:
     return 0
 
 
-def _parity(command: Parity, words: str) -> int:
-    from accel.imports import compute_report
-    from accel.predict.parity import headline, parity, table
-    from quant.summary import console
+def _compared(command: Parity):
+    """The comparison of a file that says what it was run with, or of a bare report."""
+    from accel.predict import parity, reports
 
     path = Path(command.file)
-    if compute_report.is_report(path):
-        of = None
-        if command.topology is not None:
-            of = compute_report.Array(
-                topology=Path(command.topology),
-                rows=command.rows,
-                cols=command.cols,
-                dataflow=command.dataflow,
-            )
-        found = compute_report.compare(path, of)
-    elif command.topology is not None:
-        raise InputError(
-            f"`--topology` (={command.topology}) belongs to a COMPUTE_REPORT.csv, and "
-            f"{path} is none; leave it out."
-        )
-    else:
-        found = parity(path)
+    said = {name: getattr(command, name) for name in _PEER}
+    report = reports.named(path)
+    if report is None:
+        for name, value in said.items():
+            if value is not None:
+                raise InputError(
+                    f"`--{name}` (={value}) belongs to a COMPUTE_REPORT.csv of SCALE-Sim, "
+                    f"and `{path}` is none; leave it out."
+                )
+        return parity.parity(path)
+    missing = [f"--{name}" for name, value in said.items() if value is None]
+    reports.require_readable(path, report, ", ".join(missing))
+    run = reports.Run(**said | {"topology": Path(command.topology)})
+    return reports.parity(path, report, run)
+
+
+def _parity(command: Parity, words: str) -> int:
+    from accel.predict.parity import headline, table
+    from quant.summary import console
+
+    found = _compared(command)
     if command.json:
         print(json.dumps(found.to_dict(), sort_keys=True))
         return 1 if found.differences else 0

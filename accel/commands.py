@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from accel.machine import Dataflow, Systolic
+from accel.machine import Systolic
 from accel.options import MachineOptions
 from accel.simulate.faults import Fault, Kind, Register
 from configs.checks import require
@@ -163,38 +163,25 @@ class Step:
         return Systolic(rows=self.rows or 8, cols=self.cols or 8)
 
 
-# What a report of SCALE-Sim does not say of itself.
-_REPORTED = ("topology", "rows", "cols", "dataflow")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Parity:
     """Recomputes every row of a CSV file of SCALE-Sim's figures (weight-, output- and
-    input-stationary) and compares. Exit status 1 if a figure differs."""
+    input-stationary) and compares: of its own COMPUTE_REPORT.csv, whose layers and array
+    the options say, or of a file that says them. Exit status 1 if a figure differs."""
 
-    # A file with the columns M, N, K, array_rows, array_cols, dataflow, total_cycles, ...,
-    # or a COMPUTE_REPORT.csv as SCALE-Sim writes it, with the four options below.
+    # A file with the columns M, N, K, array_rows, array_cols, dataflow, total_cycles, ...;
+    # or SCALE-Sim's COMPUTE_REPORT.csv or DETAILED_ACCESS_REPORT.csv.
     file: Annotated[str, tyro.conf.Positional]
-    # Of a COMPUTE_REPORT.csv: the topology that SCALE-Sim was given.
+    # For a report: the topology that SCALE-Sim was given.
     topology: str | None = None
-    # Of a COMPUTE_REPORT.csv: rows of the array.
+    # For a report: ArrayHeight of its .cfg.
     rows: int | None = None
-    # Of a COMPUTE_REPORT.csv: columns of the array.
+    # For a report: ArrayWidth of its .cfg.
     cols: int | None = None
-    # Of a COMPUTE_REPORT.csv: the dataflow.
-    dataflow: Dataflow | None = None
+    # For a report: Dataflow of its .cfg.
+    dataflow: Literal["ws", "os", "is"] | None = None
     # Print one JSON document.
     json: bool = False
-
-    def __post_init__(self) -> None:
-        given = [getattr(self, name) is not None for name in _REPORTED]
-        for name, there in zip(_REPORTED, given, strict=True):
-            rule = "is missing beside the others of a COMPUTE_REPORT.csv; give it too."
-            require(self, there or not any(given), name, rule)
-        for name in ("rows", "cols"):
-            size = getattr(self, name)
-            fits = size is None or 1 <= size <= 1 << 16
-            require(self, fits, name, "must be in 1..65536.")
 
 
 def _require_use(command: Verify | Compare | Faults) -> None:

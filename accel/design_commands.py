@@ -114,7 +114,8 @@ class Changes:
 class Cost:
     """Cycles, stalls, traffic, energy and roofline of a network on a machine with memory,
     layer by layer: which loop order and blocks a mapper chose, and why. Computes; steps
-    nothing."""
+    nothing. (`accel tpu` models the first TPU by its program, which `--machine tpu_v1` is
+    not: see the note under its result.)"""
 
     # tpu_v1, gemmini_16x16, small_16x16, tile_16x16, tile_inputs_16x16, dot_256, mac, or a
     # .toml file that describes a machine.
@@ -203,7 +204,8 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Tpu:
-    """Explains where the cycles of the first Google TPU go. With a run its int8 network is
+    """Explains where the cycles of the first Google TPU go. (`accel cost --machine tpu_v1`
+    models the same chip by its memory: maps that do not fit go to DRAM and back.) With a run its int8 network is
     compiled to a TPU program and executed, every bit compared; without a network the six
     applications of the TPU paper are put beside its published figures."""
 

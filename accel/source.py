@@ -32,7 +32,8 @@ def workload_of(source: Source, images: int) -> Any:
             if size > _LARGEST_SIZE:
                 raise InputError(
                     f"`{name}` (={size}) of {work.name} must be at most "
-                    f"{_LARGEST_SIZE:,}; use fewer images, or cut the layer into several."
+                    f"{_LARGEST_SIZE:,}; use a smaller --batch, or cut the layer into "
+                    f"several."
                 )
     return found
 

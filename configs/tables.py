@@ -47,8 +47,15 @@ class Figures(Table):
             yield from super().__rich_console__(console, options)
             return
         narrow = Table(box=self.box, pad_edge=self.pad_edge, header_style="")
-        narrow.columns = [self.columns[at] for at in kept]
-        narrow.rows = self.rows
+        for at in kept:
+            column = self.columns[at]
+            narrow.add_column(
+                column.header, justify=column.justify, no_wrap=column.no_wrap,
+                overflow="fold",
+            )  # fmt: skip
+        cells = zip(*(self.columns[at].cells for at in kept), strict=True)
+        for row, given in zip(self.rows, cells, strict=True):
+            narrow.add_row(*given, style=row.style)
         yield narrow
         left = [c for at, c in enumerate(self.columns) if at not in kept]
         names = ", ".join(str(column.header) for column in left if str(column.header))
@@ -60,7 +67,7 @@ class Figures(Table):
         need = [self._need(at) for at in range(len(self.columns))]
         going = self._going()
         kept = list(range(len(self.columns)))
-        while sum(need[at] + _GAP for at in kept) - _GAP > width and going:
+        while sum(need[at] + _GAP for at in kept) > width and going:
             kept.remove(going.pop(0))
         return kept
 

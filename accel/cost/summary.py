@@ -15,6 +15,13 @@ from quant.summary import console, plain
 # Larger units of the thousandths that energies are in.
 _STEPS = {"fJ": (("J", 10**15), ("mJ", 10**12), ("uJ", 10**9), ("nJ", 10**6))}
 
+_OTHER_MODEL = (
+    "Note: `python -m accel tpu` models the same chip by its program: maps stay in the "
+    "unified buffer and only weights come from DRAM, in whole tiles of 256 x 256, spills "
+    "left out; here maps that do not fit go out and back over the same DRAM, and weights "
+    "come as many as there are."
+)
+
 
 def print_cost(report: Mapping[str, Any]) -> None:
     """Totals, the layers, the reasons of the mappings, and what is not counted."""
@@ -62,6 +69,8 @@ def print_cost(report: Mapping[str, Any]) -> None:
         out.print(f"Counted: {listed(counts.items())}.")
     for line in report["not_counted"]:
         out.print(f"Not counted: {line[0].lower()}{line[1:]}")
+    if chip["name"].startswith("tpu_v1"):
+        out.print(_OTHER_MODEL)
     others = report["workload"]["not_counted"]
     if others:
         out.print(f"Not counted: {listed(others.items())}.")

@@ -70,6 +70,6 @@ def require_countable(work: Work, where: str) -> Work:
         if value > most:
             raise InputError(
                 f"{where}: the {what} (={value}) must be at most {most}; check the sizes "
-                f"of the layer, or use fewer images."
+                f"of the layer, or use a smaller --batch."
             )
     return work

@@ -1,213 +1,184 @@
-"""SCALE-Sim topology files, and transformers in the same form: tables of layers.
+"""SCALE-Sim topology files: rows of convolutions, of matrix products, or of attentions.
 
-    Layer name, IFMAP height, IFMAP width, Filter height, Filter width, Channels,
-        Num filter, Stride height [, Stride width] [, Padding, Dilation, Groups]
-    Layer, M, N, K [, Second factor]
-    Layer, Sequence, Heads, Head size [, KV length] [, KV heads]
+    name, IFMAP height, IFMAP width, filter height, filter width, channels, filters,
+        stride [, stride width] [, sparsity]
+    name, M, N, K [, sparsity]
 
-each with Repeat, Batch size, Sparsity where they are wanted (`columns.py`; `rows.py` says
-what a line may look like). The meaning of maps is SCALE-Sim's. Heights and widths hold the
-padding; what a column Padding says is added around them. A window that lies partly beyond
-the map counts: P = ceil((H - R) / stride) + 1, so that such a layer has a row more than a
-convolution has elsewhere. One stride means both axes. A name with "DP" is depthwise:
-`channels` products, each of one channel and all the filters of the row.
+A header may name these in another order, and more: padding, dilation, groups, a batch, how
+often a layer is repeated, what the second factor of a product is (`topology_columns`).
+Several tables may follow each other, each with its header; a line that holds nothing but a
+text is a title.
 
-A product is [M, K] x [K, N]. Its second factor is `weights`, or `activations`, which
-every inference has of its own: a batch then makes more products, not taller ones. Attention
-of a sequence of S queries over L keys and values (S if not given), with H heads of size d,
-is two products for every head: scores [S, d] x [d, L] and context [S, L] x [L, d]. With
-fewer KV heads the queries of a group share keys: their rows are one product. Projections
-are products of their own. `Repeat` says how many such layers there are, each with weights
-of its own.
+Their meaning is SCALE-Sim's. Heights and widths hold the padding; a column of paddings is
+added on both sides. A window that lies partly beyond the map counts: P = ceil((H - R) /
+stride) + 1, so that such a layer has a row more than a convolution has elsewhere. One
+stride means both axes. A name with "DP" is depthwise: `channels` products, each of one
+channel and all the filters of the row. Zeros that are left out on purpose, a sparsity other
+than 1:1, are refused. Nothing says what feeds a layer, so that no layer is `chained`.
 
-Zeros that are left out on purpose, a sparsity other than 1:1, are refused. Nothing says
-what feeds a layer, so that no layer is `chained`.
+The comma at the end of a line may be missing; behind it a remark may stand. (SCALE-Sim
+itself loses the last field of a row without it.)
 
 Reference: scalesim 3.0.0, `topology_utils.py`; github.com/scalesim-project/SCALE-Sim.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accel.cost.work import Work
 from accel.cost.workload import Workload
-from accel.imports import columns as cols
+from accel.imports import topology_columns as columns_of
 from accel.imports.outside import require_countable, require_images
-from accel.imports.rows import Row, lines
+from accel.imports.topology_columns import BATCH, Columns, Kind
+from accel.imports.topology_layers import products, windows
+from accel.imports.topology_lines import Line, lines
+from accel.imports.topology_rows import Row, row
 from configs.errors import InputError
 
 LIMIT_BYTES = 1 << 20
 _KIND = "a SCALE-Sim topology (CSV)"
-_DENSE = re.compile(r"([0-9]{1,4})\s*:\s*\1")
+# Lines named in one remark, at most.
+_NAMED = 5
 
 
-def load(path: Path, images: int = 1) -> list[Work]:
-    """The layers of a file for a batch, in order.
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """The layers of a file, before anything is multiplied."""
 
-    Raises:
-      InputError: the file is no topology; names line, column and value.
-    """
-    return list(workload(path, images).works)
+    rows: tuple[Row, ...]
+    # Images or passes that a line is for: its column Batch Size.
+    batch: int
+    remarks: tuple[str, ...]
 
 
 def workload(path: Path, images: int = 1) -> Workload:
-    """The layers of a file for a batch, and how many inferences they are.
+    """The layers of a file for a batch. Rows of maps are images; a list of products is one
+    pass, whatever its rows stand for. A file with a batch of its own is that many.
 
-    Maps are images; a file with a product of no maps is a pass, whatever the rows of its
-    products stand for.
+    Raises:
+      InputError: as `load`.
+    """
+    require_images(images)
+    table = _read(path)
+    maps = any(one.columns.kind is Kind.CONV for one in table.rows)
+    return Workload(
+        works=_works(path, table, images),
+        inferences=images * table.batch,
+        unit="image" if maps else "pass",
+        remarks=table.remarks,
+    )
+
+
+def load(path: Path, images: int = 1) -> list[Work]:
+    """The layers of a file for some images, in order.
 
     Raises:
       InputError: the file is no topology; names line, column and value.
     """
     require_images(images)
-    works, batches, passes, remarks = [], set(), False, {}
-    for table, row in _layers(path):
-        cells = table.of(row)
-        _require_dense(row, cells.get(cols.SPARSITY))
-        size = _Sizes(row, cells)
-        batch = size(cols.BATCH)
-        found = _MAKE[table.sort](row, size, images * batch)
-        where = f"`{path}` line {row.line}"
-        works += [require_countable(work, where) for work in found]
-        batches.add(batch)
-        passes |= table.sort != cols.MAPS
-        if size(cols.PADDING, default=0, least=0):
-            remarks["Padding"] = "Zeros of the column `Padding` are added on every side."
-    (batch,) = batches if len(batches) == 1 else (1,)
-    if len(batches) > 1:
-        passes = True
-        remarks["Batch"] = "Layers of different `Batch size` are one pass together."
-    return Workload(
-        works=tuple(works),
-        inferences=images * batch,
-        unit="pass" if passes else "image",
-        remarks=tuple(remarks.values()),
+    return list(_works(path, _read(path), images))
+
+
+def _works(path: Path, table: _Table, images: int) -> tuple[Work, ...]:
+    found: dict[str, Work] = {}
+    for one in table.rows:
+        line = one.line.number
+        for work in products(one, images * table.batch):
+            # Results are told by the names of layers; a file may give one to several.
+            while work.name in found:
+                work = replace(work, name=f"{work.name} (line {line})")
+            found[work.name] = require_countable(work, f"`{path}` line {line}")
+    return tuple(found.values())
+
+
+def _read(path: Path) -> _Table:
+    columns: Columns | None = None
+    rows: list[Row] = []
+    titles: list[Line] = []
+    said: dict[str, None] = {}
+    for line in lines(path, LIMIT_BYTES, _KIND):
+        if line.remark and columns:
+            continue
+        header = None if line.holds_number else columns_of.headed(line)
+        if header:
+            columns = header
+            said |= dict.fromkeys(header.remarks)
+        elif line.remark:
+            continue
+        elif line.title:
+            titles.append(line)
+        else:
+            columns = columns or _first(path, line)
+            one, decided = row(line, columns)
+            rows.append(one)
+            said |= dict.fromkeys(decided)
+    if not rows and columns:
+        raise InputError(f"`{path}` has a header and no layers; add a line for each.")
+    if not rows:
+        raise InputError(f"`{path}` holds no layers; give {_KIND}.")
+    said |= dict.fromkeys(_stated(rows, titles))
+    return _Table(
+        rows=tuple(rows),
+        batch=_batch(rows),
+        remarks=tuple(f"{path.name}: {remark}." for remark in said),
     )
 
 
-def _layers(path: Path) -> Iterator[tuple[cols.Columns, Row]]:
-    """Every row that is a layer, with the columns that count for it."""
-    rows = list(lines(path, LIMIT_BYTES, _KIND))
-    columns, header, count = None, None, 0
-    for at, row in enumerate(rows):
-        if row.is_data:
-            columns = columns or cols.by_place(row)
-            count += 1
-            yield columns, row
-            continue
-        if (row.is_title and len(rows) > 1) or (header and row.fields == header):
-            continue
-        later = (other for other in rows[at + 1 :] if other.is_data)
-        columns, header = cols.by_header(row, next(later, row), path), row.fields
-    if not count:
-        raise InputError(f"`{path}` has a header and no layers; add a line for each.")
+def _first(path: Path, line: Line) -> Columns:
+    """The columns of a table that begins without a header."""
+    if not line.holds_number:
+        raise columns_of.no_header(path, line)
+    return columns_of.standing(line)
 
 
-def _require_dense(row: Row, sparsity: str | None) -> None:
-    """Refuses a sparsity of N:M other than all of M."""
-    if sparsity is not None and not _DENSE.fullmatch(sparsity):
-        rule = "must be 1:1, all weights, or be left out; sparse layers are not known."
-        raise row.refusal(cols.SPARSITY, sparsity, rule)
+def _batch(rows: list[Row]) -> int:
+    """What the column Batch Size says, the same on every line.
+
+    Raises:
+      InputError: two lines differ; a machine runs all layers for the same batch.
+    """
+    batch = rows[0].size(BATCH, 1)
+    for one in rows[1:]:
+        if one.size(BATCH, 1) != batch:
+            rule = (
+                f"must be the {batch} of line {rows[0].line.number}; make the lines alike"
+            )
+            raise one.refusal(BATCH, f"{rule}, or leave the column out and use --batch.")
+    return batch
 
 
-class _Sizes:
-    """Whole numbers of a row by column; 1 where a column may be left out and is."""
-
-    def __init__(self, row: Row, cells: dict[str, str]) -> None:
-        self.row, self.cells = row, cells
-
-    def __call__(self, column: str, *, default: int = 1, least: int = 1) -> int:
-        text = self.cells.get(column)
-        return default if text is None else self.row.size(column, text, least)
-
-    @property
-    def name(self) -> str:
-        return self.row.name(self.cells.get(cols.NAME, ""))
-
-
-def _product(row: Row, size: _Sizes, images: int) -> list[Work]:
-    """[M, K] x [K, N], the second factor weights or activations."""
-    M, N, K = (size(column) for column in cols.PRODUCTS)
-    repeat = size(cols.REPEAT)
-    second = size.cells.get(cols.SECOND, "weights").lower()
-    if second not in ("weights", "activations"):
-        rule = "must be weights or activations; leave it out for weights."
-        raise row.refusal(cols.SECOND, second, rule)
-    same = {"name": size.name, "row_bytes": K, "K": K, "N": N}
-    if second == "activations":
-        return [Work(**same, images=M, repeats=images * repeat, weight_sets=0)]
-    return [Work(**same, images=images * M, repeats=repeat)]
-
-
-def _attention(row: Row, size: _Sizes, images: int) -> list[Work]:
-    """Scores and context of every head."""
-    queries, heads, depth = (size(column) for column in cols.ATTENTION)
-    keys = size(cols.KV_LENGTH, default=queries)
-    groups = size(cols.KV_HEADS, default=heads)
-    if heads % groups:
-        rule = f"must divide the {heads} `Heads`; use as many, or fewer that do."
-        raise row.refusal(cols.KV_HEADS, groups, rule)
-    times = {
-        "images": queries * (heads // groups),
-        "repeats": images * size(cols.REPEAT) * groups,
-        "weight_sets": 0,
-    }
-    name = size.name
-    return [
-        Work(name=f"{name}.scores", row_bytes=depth, K=depth, N=keys, **times),
-        Work(name=f"{name}.context", row_bytes=keys, K=keys, N=depth, **times),
-    ]
-
-
-def _maps(row: Row, size: _Sizes, images: int) -> list[Work]:
-    """A convolution, in groups if there are any."""
-    height, width, R, S, C, F, stride = (size(column) for column in cols.MAPS)
-    across = size(cols.STRIDE_WIDTH, default=stride)
-    around = 2 * size(cols.PADDING, default=0, least=0)
-    apart = size(cols.DILATION)
-    height, width = height + around, width + around
-    tall, wide = (R - 1) * apart + 1, (S - 1) * apart + 1
-    for what, kernel, shown, whole in (
-        ("height", tall, R, height),
-        ("width", wide, S, width),
-    ):
-        if kernel > whole:
-            raise row.refusal(
-                f"Filter {what}", shown,
-                f"must be at most the IFMAP {what} {whole}, which holds the padding; "
-                f"enlarge the IFMAP by it.",
-            )  # fmt: skip
-    P, Q = -((tall - height) // stride) + 1, -((wide - width) // across) + 1
-    channels, filters, products = _grouped(row, size, C, F)
-    return [
-        Work(
-            name=size.name,
-            images=images,
-            out_rows=P,
-            out_cols=Q,
-            kernel_rows=tall,
-            stride=stride,
-            row_bytes=((Q - 1) * across + wide) * channels,
-            K=R * S * channels,
-            N=filters,
-            repeats=products * size(cols.REPEAT),
+def _stated(rows: list[Row], titles: list[Line]) -> list[str]:
+    """What a reader should know before the figures are compared with others."""
+    maps = [one for one in rows if one.columns.kind is Kind.CONV]
+    padded = any(one.pair("Padding", 0, low=0) != (0, 0) for one in maps)
+    beyond = [one.line for one in maps if windows(one).beyond]
+    found = []
+    if titles:
+        titled = ", ".join(f"{line.title!r}" for line in titles[:_NAMED])
+        found.append(
+            f"{_numbered(titles)} no layer but a title ({titled}"
+            f"{', ...' if titles[_NAMED:] else ''})"
         )
-    ]
+    if any(one.columns.kind is Kind.ATTENTION for one in rows):
+        found.append("the softmax between scores and context is not counted")
+    if padded:
+        found.append("the paddings are added on both sides of the maps")
+    if beyond:
+        found.append(
+            f"windows that lie partly beyond the map count, as in SCALE-Sim "
+            f"({_numbered(beyond, verb=False)})"
+        )
+    if BATCH in rows[0].cells:
+        batch = rows[0].size(BATCH)
+        found.append(f"its {BATCH} of {batch} is multiplied by what --batch asks for")
+    return found
 
 
-def _grouped(row: Row, size: _Sizes, C: int, F: int) -> tuple[int, int, int]:
-    """Channels and filters of one product, and how many products there are."""
-    groups = size(cols.GROUPS)
-    if groups > 1:
-        for column, value in (("Channels", C), ("Num filter", F)):
-            if value % groups:
-                rule = f"must be a multiple of the {groups} `Groups`."
-                raise row.refusal(column, value, rule)
-        return C // groups, F // groups, groups
-    return (1, F, C) if "DP" in size.name else (C, F, 1)
-
-
-_MAKE = {cols.MAPS: _maps, cols.PRODUCTS: _product, cols.ATTENTION: _attention}
+def _numbered(found: list[Line], *, verb: bool = True) -> str:
+    numbers = ", ".join(str(line.number) for line in found[:_NAMED])
+    many = len(found) > 1
+    more = f" and {len(found) - _NAMED} more" if found[_NAMED:] else ""
+    said = (" are" if many else " is") if verb else ""
+    return f"line{'s' if many else ''} {numbers}{more}{said}"

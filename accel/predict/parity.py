@@ -163,34 +163,27 @@ def table(found: Parity) -> Figures:
 
 def _differences(row: _Row) -> Iterator[Difference]:
     for column, computed in _computed(row)._asdict().items():
-        (row.percentage if column in _PERCENTAGES else row.count)(column)
-        shown = shown_if_other(row.cells[column], computed)
-        if shown is not None:
+        if column in _PERCENTAGES:
+            found, text = row.percentage(column), row.cells[column]
+            right = right_percentage(found, text, computed)
+        else:
+            right = None if row.count(column) == computed else str(computed)
+        if right is not None:
             yield Difference(
                 line=row.line,
                 case=row.name(),
                 column=column,
                 found=row.cells[column],
-                computed=shown,
+                computed=right,
             )
 
 
-def shown_if_other(text: str, computed: int | Fraction) -> str | None:
-    """The right figure as it should be printed, None where `text` is that; a count must
-    be equal, a percentage equal to the exact one as rounded in print.
-
-    Raises:
-      ValueError: the text is no such number.
-    """
-    if isinstance(computed, int):
-        # SCALE-Sim 3 prints whole numbers as 29.0 where it has averaged them.
-        return None if float(text) == computed else str(computed)
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,17})?", text):
-        raise ValueError(text)
+def right_percentage(found: float, text: str, computed: Fraction) -> str | None:
+    """What should stand in place of a percentage printed as `text`; None: it is right."""
     decimals = _decimals(text)
     # As Python rounds the double, which decides ties the way the tool does.
     right = round(float(computed), decimals)
-    return None if round(float(text), decimals) == right else f"{right:.{decimals}f}"
+    return None if round(found, decimals) == right else f"{right:.{decimals}f}"
 
 
 def _decimals(text: str) -> int:
@@ -240,7 +233,7 @@ def _product(row: _Row) -> tuple[int, int, int]:
 
 def _rows(path: Path) -> Iterator[_Row]:
     """The lines below the header; empty ones are passed over."""
-    reader = csv.reader(io.StringIO(_read(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read(path), newline=""), strict=True)
     try:
         header = next(reader, [])
         _check_header(header, path)
@@ -264,12 +257,17 @@ def _check_header(header: list[str], path: Path) -> None:
         if columns:
             raise InputError(
                 f"`{path}` line 1: column {brief(columns[0])} is {wrong}; the columns are "
-                f"{', '.join(_NEEDED)}, and maybe {', '.join(_IGNORED)}."
+                f"{', '.join(_NEEDED)}, and maybe {', '.join(_IGNORED)}. Of what SCALE-Sim "
+                f"writes itself, give COMPUTE_REPORT.csv or DETAILED_ACCESS_REPORT.csv."
             )
 
 
-def _read(path: Path) -> str:
-    """The text of a regular file of limited size."""
+def read(path: Path) -> str:
+    """The text of a regular file of limited size.
+
+    Raises:
+      InputError: it is none, or cannot be read.
+    """
     try:
         # Asked before it is opened: to open a pipe waits.
         if not stat.S_ISREG(path.stat().st_mode):

@@ -80,6 +80,24 @@ def figures(
     )
 
 
+def compute_util_pct(
+    M: int, K: int, N: int, *, rows: int, cols: int, dataflow: str
+) -> Fraction:
+    """Its "Compute Util %": what tiles cover, times the items of a tile over its cycles.
+
+        ws, is: items / (items + 2 rows + 2 cols - 3), os: K / (K + rows + cols - 2)
+
+    The skew of the columns stands in it twice, but for os. Items are M, or N for is.
+    """
+    counters = count(M, K, N, rows=rows, cols=cols, dataflow=dataflow)
+    items = {"ws": M, "os": K, "is": N}[dataflow]
+    # Per tile as it counts them: with neither the drain of os nor the index from 0.
+    cycles = counters.cycles // counters.tiles - (rows if dataflow == "os" else 0)
+    skew = 0 if dataflow == "os" else cols - 1
+    covered = Fraction(counters.macs, counters.stream * rows * cols)
+    return 100 * covered * Fraction(items, cycles + skew)
+
+
 def convolution(
     height: int,
     width: int,

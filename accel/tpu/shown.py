@@ -25,6 +25,12 @@ _SHARES = {
     "drain": "  drain",
 }
 
+_OTHER_MODEL = (
+    "`python -m accel cost --machine tpu_v1` models the same chip by its memory: there maps "
+    "share the DRAM with the weights, go out and back where they do not fit, and weights "
+    "are as many bytes as there are; here they come in whole tiles."
+)
+
 
 def show(found: Mapping[str, Any], out: Console | None = None) -> None:
     """What `explain` found: shares, layers, roofline."""
@@ -61,6 +67,7 @@ def show(found: Mapping[str, Any], out: Console | None = None) -> None:
     out.print(_share_table(found))
     out.print()
     out.print(_layer_table(found["layers"]))
+    out.print(f"\n{_OTHER_MODEL}")
 
 
 def _machine(machine: Mapping[str, Any]) -> str:
