@@ -74,10 +74,17 @@ class Predict:
 
     # Run directory with a quantised network.
     run: str
-    # Pictures (PNG, JPEG); another size than the network's is resized.
+    # Pictures (PNG, JPEG, BMP, GIF, PGM, TIFF, WebP); another size than the network's is
+    # resized.
     images: Annotated[tuple[str, ...], tyro.conf.Positional]
     # Swap black and white: MNIST digits are white on black.
     invert: bool = False
+    # Cut out what is drawn and centre it as MNIST's digits are, its shape kept.
+    fit: bool = False
+    # Write what the network saw as PNG files into this folder.
+    out: str | None = None
+    # Replace PNG files that are there.
+    overwrite: bool = False
     # Print one JSON document.
     json: bool = False
 
@@ -219,7 +226,14 @@ def _predict(command: Predict) -> int:
     from quant.summary import print_predictions
 
     paths = [Path(image) for image in command.images]
-    found = predict(Path(command.run) / "quant", paths, invert=command.invert)
+    found = predict(
+        Path(command.run) / "quant",
+        paths,
+        invert=command.invert,
+        fit=command.fit,
+        out=Path(command.out) if command.out else None,
+        overwrite=command.overwrite,
+    )
     for one in found:
         if one["note"]:
             print(f"{one['picture']}: {one['note']}", file=sys.stderr)

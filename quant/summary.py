@@ -106,14 +106,19 @@ def print_checks(checks: dict[str, str], folder: Path) -> None:
 
 def print_predictions(predictions: Sequence[dict]) -> None:
     """The most likely classes of each picture."""
-    table = right("picture", "class", "probability", "then")
+    hints = any(one["hint"] for one in predictions)
+    table = right("picture", "class", "probability", "then", *["hint"] * hints)
     for one in predictions:
+        hint = [one["hint"]] * hints
         if "class" not in one:
-            table.add_row(one["picture"], str(one["outputs"]), "", "")
+            table.add_row(one["picture"], str(one["outputs"]), "", "", *hint)
             continue
         others = ", ".join(
             f"{o['class']} {100 * o['probability']:.1f} %" for o in one["then"]
         )
         probability = f"{100 * one['probability']:.1f} %"
-        table.add_row(one["picture"], one["class"], probability, others)
+        table.add_row(one["picture"], one["class"], probability, others, *hint)
     console().print(table)
+    for one in predictions:
+        if "input" in one:
+            console().print(f"written  {one['input']}: what the network saw")
