@@ -3,8 +3,8 @@
 ink            |pixel - ground| above a fifth of its largest value; ground is the
                median of the outermost pixels
 centred        the longer side of the ink's box becomes 20/28 of the shorter side of
-               the network's input, aspect ratio kept; its centre of mass goes to the
-               middle (LeCun et al., the MNIST database: 20 x 20 in 28 x 28)
+               the network's input, aspect ratio kept; its centre of mass goes to
+               pixel side / 2 (LeCun et al., the MNIST database: 20 x 20 in 28 x 28)
 hint           what training data looks like is read from the golden test images of
                the run. Nothing is said unless all of them have a flat dark or a flat
                light border; without golden images nothing is said at all.
@@ -64,8 +64,11 @@ def centred(pixels: np.ndarray, height: int, width: int, origin: str) -> np.ndar
 
 
 def _start(weight: np.ndarray, side: int) -> int:
-    """Where a row of weights starts if its centre of mass is to be in the middle."""
-    mass = (np.arange(len(weight)) + 0.5) @ weight / weight.sum()
+    """Where a row of weights starts if its centre of mass is to be on pixel side / 2.
+
+    That is half a pixel past the middle, as in MNIST: pixel 14 of 28, counted from 0.
+    """
+    mass = np.arange(len(weight)) @ weight / weight.sum()
     return int(np.clip(round(side / 2 - mass), 0, side - len(weight)))
 
 
