@@ -133,7 +133,7 @@ def test_sixteen_bits_are_the_high_byte(tmp_path: Path) -> None:
 def test_a_clear_colour_of_sixteen_bits_is_refused(tmp_path: Path) -> None:
     colours = RNG.integers(0, 65536, (5, 6, 3), dtype=np.uint16)
     png(tmp_path / "key.png", colours, 2, struct.pack(">HHH", 300, 1, 2))
-    with pytest.raises(InputError, match="`X` .*transparent colour of 16 bits"):
+    with pytest.raises(InputError, match=r"`X` .*transparent colour of 16 bits"):
         read(tmp_path / "key.png")
 
 
