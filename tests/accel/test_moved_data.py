@@ -4,9 +4,8 @@ import re
 
 import pytest
 import quantised
-import runs
 
-SMALL = ("--rows", "2", "--cols", "2")
+SMALL = ("--rows", "4", "--cols", "4")
 COMMANDS = {
     "verify": (*SMALL, "--images", "1"),
     "compare": (*SMALL, "--images", "1", "--most-cycles", "1"),
@@ -17,13 +16,11 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def moved(tmp_path_factory):
-    """A quantised run, its data elsewhere, and other data."""
+def moved(quantised_run, tmp_path_factory):
+    """A quantised run, where its data is now, and other data."""
     folder = tmp_path_factory.mktemp("moved")
-    config, path = runs.with_own_data(folder)
-    run = quantised.train(folder / "made", config)
-    quantised.quantise(run, formats=(), golden_images=0)
-    return run, path.rename(folder / "elsewhere.npz"), runs.with_own_data(folder, seed=1)[1]
+    run = quantised.copied(quantised_run, folder / "run")
+    return run, *quantised.with_moved_data(run, folder)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

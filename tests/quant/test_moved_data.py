@@ -5,7 +5,6 @@ import re
 
 import pytest
 import quantised
-import runs
 
 from train import cli as training_cli
 from train.probe import command
@@ -13,16 +12,9 @@ from train.probe import stage as probing
 
 
 @pytest.fixture
-def moved(tmp_path):
-    """A quantised run, its data elsewhere, and other data."""
-    config, path = runs.with_own_data(tmp_path)
-    run = quantised.train(tmp_path / "made", config)
-    quantised.quantise(run, formats=(), golden_images=0)
-    return (
-        run,
-        path.rename(tmp_path / "elsewhere.npz"),
-        runs.with_own_data(tmp_path, seed=1)[1],
-    )
+def moved(finished, tmp_path):
+    """A quantised run, where its data is now, and other data."""
+    return finished, *quantised.with_moved_data(finished, tmp_path)
 
 
 def test_every_command_takes_the_place_of_the_data(moved, monkeypatch, capsys):

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).parents[2]
 
 CONFIG = """
@@ -83,11 +81,3 @@ def finish(process: subprocess.Popen, timeout_s: float = 120) -> tuple[int, str,
 def train(*arguments: str, before: str = "") -> tuple[int, str, str]:
     """Runs to the end: exit status, stdout, stderr."""
     return finish(start(*arguments, before=before))
-
-
-def with_own_data(folder: Path, *, seed: int = 0) -> tuple[str, Path]:
-    """The small experiment's config on an .npz file of its own, and that file."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (60, 28, 28), dtype=np.uint8)
-    path = folder / f"own{seed}.npz"
-    np.savez(path, images=pixels, labels=np.arange(60) % 10)
-    return CONFIG.replace('source="embedded", limit=256', f'path="{path}"'), path
