@@ -108,6 +108,7 @@ def _verify(command: Verify, words: str) -> int:
             folder,
             setup,
             images=_count(command.images),
+            where=command.data,
             clock_mhz=command.clock_mhz,
             command=words,
             overwrite=command.overwrite,
@@ -160,6 +161,7 @@ def _compare(command: Compare, words: str) -> int:
             rows=command.rows,
             cols=command.cols,
             images=_count(command.images),
+            where=command.data,
             batch=command.batch,
             clock_mhz=command.clock_mhz,
             most_cycles=command.most_cycles,
@@ -201,6 +203,7 @@ def _faults(command: Faults, words: str) -> int:
             Setup(machine=machine, batch=command.batch),
             faults,
             images=_count(command.images),
+            where=command.data,
             overwrite=command.overwrite,
             say=Display().say,
         )
@@ -223,7 +226,7 @@ def _step(command: Step, words: str) -> int:
     from train import rundir
 
     with stdout_kept_clean():
-        given = subject.load(Path(command.run), 1) if command.run else None
+        given = subject.load(Path(command.run), 1, command.data) if command.run else None
         network = (given.network, given.images) if given else ()
         page = step.page(step_examples(command.machine(), *network))
     try:

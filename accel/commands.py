@@ -14,6 +14,7 @@ from accel.machine import Systolic
 from accel.options import MachineOptions
 from accel.simulate.faults import Fault, Kind, Register
 from configs.checks import require
+from train.where import Where
 
 # A terahertz, beyond any chip; keeps images/s finite.
 _MOST_MHZ = 1e6
@@ -35,6 +36,8 @@ class Verify:
     clock_mhz: float = 700.0
     # Step register by register where a faster form holds the same.
     literal: bool = False
+    # The data, if it is not where it was.
+    data: Where = field(default_factory=Where)
     # Replace the report that is there.
     overwrite: bool = False
     # Print report.json.
@@ -67,6 +70,8 @@ class Compare:
     clock_mhz: float = 700.0
     # A machine that takes more cycles than this is predicted and not stepped; 0: all are.
     most_cycles: int = 20_000_000
+    # The data, if it is not where it was.
+    data: Where = field(default_factory=Where)
     # Replace the comparison that is there.
     overwrite: bool = False
     # Print compare.json.
@@ -105,6 +110,8 @@ class Faults:
     bit: int | None = None
     # Stuck at 0 or 1, or always the wrong way round [flip].
     kind: Kind | None = None
+    # The data, if it is not where it was.
+    data: Where = field(default_factory=Where)
     # Replace the result that is there.
     overwrite: bool = False
     # Print faults.json.
@@ -148,6 +155,8 @@ class Step:
     rows: int | None = None
     # Columns of the same, 1..16 [with a run 8, else none].
     cols: int | None = None
+    # The data, if it is not where it was.
+    data: Where = field(default_factory=Where)
     # Replace the file that is there.
     overwrite: bool = False
 
@@ -155,6 +164,7 @@ class Step:
         for side in ("rows", "cols"):
             given = getattr(self, side)
             require(self, given is None or 1 <= given <= 16, side, "must be in 1..16.")
+        self.data.require_run(self.run is not None)
 
     def machine(self) -> Systolic | None:
         """The array beside the lecture's, if there is to be one."""

@@ -13,6 +13,7 @@ import tyro
 from accel.machine import Dataflow
 from configs.checks import require
 from configs.errors import InputError
+from train.where import Where
 
 # A million, more than anybody runs at a time; blocks of more images are too many to list.
 _MOST_IMAGES = 1 << 20
@@ -204,10 +205,11 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Tpu:
-    """Explains where the cycles of the first Google TPU go. (`accel cost --machine tpu_v1`
-    models the same chip by its memory: maps that do not fit go to DRAM and back.) With a run its int8 network is
+    """Explains where the cycles of the first Google TPU go. With a run its int8 network is
     compiled to a TPU program and executed, every bit compared; without a network the six
-    applications of the TPU paper are put beside its published figures."""
+    applications of the TPU paper are put beside its published figures. (`accel cost
+    --machine tpu_v1` models the same chip by its memory: maps that do not fit go to DRAM.)
+    """
 
     # An application of the paper: mlp0, mlp1, lstm0, lstm1, cnn0, cnn1.
     workload: Literal["mlp0", "mlp1", "lstm0", "lstm1", "cnn0", "cnn1"] | None = None
@@ -223,6 +225,8 @@ class Tpu:
     clock_mhz: int = 700
     # Write the program as text to this file.
     assembly: str | None = None
+    # The data of a run, if it is not where it was.
+    data: Where = field(default_factory=Where)
     # Replace what is there.
     overwrite: bool = False
     # Print the table of the paper's applications in markdown.
@@ -237,6 +241,8 @@ class Tpu:
         require(self, some, "images", "must be 1 or more, or all.")
         both = self.workload is not None and self.source.given() is not None
         require(self, not both, "workload", "is a network; leave out the other one.")
+        asked = self.source.given()
+        self.data.require_run(asked is not None and asked[0] == "run")
         self._require_machine()
 
     def _require_machine(self) -> None:

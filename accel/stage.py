@@ -29,6 +29,7 @@ from quant.network import IntNetwork
 from train import rundir
 from train.probe import table
 from train.versions import versions
+from train.where import Where
 
 DATAFLOWS: tuple[Dataflow, ...] = get_args(Dataflow)
 PACKAGES = ("jax", "jaxlib", "numpy")
@@ -47,6 +48,7 @@ def run_verify(
     setup: Setup,
     *,
     images: int | None,
+    where: Where | None = None,
     clock_mhz: float = report.CLOCK_MHZ,
     command: str = "",
     overwrite: bool = False,
@@ -57,6 +59,7 @@ def run_verify(
 
     Args:
       images: test images; None for all.
+      where: the data is now, if not where it was trained on.
       command: what reproduces the report.
       begin: told what is about to be stepped, and how many cycles that is.
       done: told the cycles of each layer when they are stepped.
@@ -69,7 +72,7 @@ def run_verify(
     out = folder / "accel" / setup.machine.name
     there = f"a report of {setup.machine.name}"
     refuse_existing(out / REPORT, folder, there, overwrite)
-    given = subject.load(folder, images)
+    given = subject.load(folder, images, where)
     layers = timing.layers(
         setup.machine, given.network.network, len(given.images), setup.batch
     )
@@ -228,6 +231,7 @@ def run_compare(
     rows: int,
     cols: int,
     images: int | None,
+    where: Where | None = None,
     batch: int,
     clock_mhz: float = report.CLOCK_MHZ,
     most_cycles: int = compare.MOST_CYCLES,
@@ -243,7 +247,7 @@ def run_compare(
     """
     path = folder / "accel" / COMPARISON
     refuse_existing(path, folder, "a comparison", overwrite)
-    given = subject.load(folder, images)
+    given = subject.load(folder, images, where)
     with rundir.lock(path.parent):
         refuse_existing(path, folder, "a comparison", overwrite)
         found = compare.compare(
@@ -282,6 +286,7 @@ def run_faults(
     faults: Sequence[Fault],
     *,
     images: int | None,
+    where: Where | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
@@ -295,7 +300,7 @@ def run_faults(
         fault.require_inside(machine)
     out, there = folder / "accel" / machine.name, f"faults of {machine.name}"
     refuse_existing(out / FAULTS, folder, there, overwrite)
-    given = subject.load(folder, images)
+    given = subject.load(folder, images, where)
     timing.layers(machine, given.network.network, len(given.images), setup.batch)
     with rundir.lock(out):
         refuse_existing(out / FAULTS, folder, there, overwrite)

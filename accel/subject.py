@@ -14,6 +14,7 @@ from configs.errors import InputError
 from quant import files
 from quant.network import IntNetwork
 from train import data, rundir
+from train.where import Where, same
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Subject:
     dataset: dict[str, Any]
 
 
-def load(folder: Path, images: int | None) -> Subject:
+def load(folder: Path, images: int | None, where: Where | None = None) -> Subject:
     """The network in a run directory and its first test images; None: all.
 
     Raises:
@@ -46,13 +47,12 @@ def load(folder: Path, images: int | None) -> Subject:
             f"`--run` (={folder}) was trained again after it was quantised; quantise it "
             f"again with `python -m quant --run {folder} --overwrite`."
         )
-    dataset = data.load(experiment.data)
-    if dataset.sha256 != source["dataset_sha256"]:
-        raise InputError(
-            f"`--run` (={folder}) was quantised for data with SHA-256 "
-            f"{source['dataset_sha256'][:12]}, but the data found now ({dataset.source}) "
-            f"has {dataset.sha256[:12]}; restore it, or train and quantise again."
-        )
+    dataset = same(
+        data.load((where or Where()).of(experiment.data)),
+        source["dataset_sha256"],
+        f"`--run` (={folder}) was quantised for data",
+        retrain="train and quantise again",
+    )
     count = len(dataset.test) if images is None else images
     if not 1 <= count <= len(dataset.test):
         raise InputError(

@@ -38,6 +38,9 @@ class Data:
     # Turn every image once, training and test, by a fixed angle of the full circle
     # (rotated MNIST).
     rotated: bool = added(False)
+    # Channels of a folder of pictures: 1 (gray) or 3 (RGB); 0: 1 if all of them are stored
+    # as 8-bit or 16-bit gray, else 3.
+    channels: int = added(0)
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -45,6 +48,14 @@ class Data:
         for name in ("path", "dir"):
             given = getattr(self, name) != ""
             require(self, given, name, "must not be empty; name a file or leave it out.")
+        known = self.channels in (0, 1, 3)
+        require(self, known, "channels", "must be 0 (as stored), 1 (gray) or 3 (RGB).")
+        require(
+            self,
+            self.path is not None or not self.channels,
+            "channels",
+            "belongs to a folder of pictures; name it with --data.path, or leave it out.",
+        )
         require(self, self.validation >= 0, "validation", "must be 0 (none) or more.")
         require(self, self.limit >= 0, "limit", "must be 0 (all) or more images.")
 

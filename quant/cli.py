@@ -19,7 +19,9 @@ import tyro
 from configs.checks import require
 from quant.exports import FORMATS, FormatName
 from quant.settings import Quantization
+from train import where
 from train.cli import all_cores, guarded, stdout_kept_clean
+from train.where import Where
 
 _DESCRIPTION = """Quantises a trained run to integers, exports it, and proves that every
 runtime computes the same bits.
@@ -58,6 +60,8 @@ class Quantise:
     formats: tuple[FormatName, ...] = FORMATS
     # Test images whose every intermediate value is written to golden/.
     golden_images: int = 2
+    # The data, if it is not where it was.
+    data: Where = field(default_factory=Where)
     # Every setting of the quantisation.
     quantization: Annotated[Quantization, tyro.conf.arg(name="")] = field(
         default_factory=Quantization
@@ -74,10 +78,17 @@ class Predict:
 
     # Run directory with a quantised network.
     run: str
-    # Pictures (PNG, JPEG); another size than the network's is resized.
+    # Pictures (PNG, JPEG, BMP, GIF, PGM, TIFF, WebP); another size than the network's is
+    # resized.
     images: Annotated[tuple[str, ...], tyro.conf.Positional]
     # Swap black and white: MNIST digits are white on black.
     invert: bool = False
+    # Cut out what is drawn and centre it as MNIST's digits are, its shape kept.
+    fit: bool = False
+    # Write what the network saw as PNG files into this folder.
+    out: str | None = None
+    # Replace PNG files that are there.
+    overwrite: bool = False
     # Print one JSON document.
     json: bool = False
 
@@ -107,6 +118,8 @@ class Sweep:
     # Passes of quantisation-aware training for each width (weights and activations
     # alike) beside that; 0 leaves it out.
     epochs: int = 1
+    # The data, if it is not where it was.
+    data: Where = field(default_factory=Where)
     # Print one JSON document.
     json: bool = False
 
@@ -192,6 +205,7 @@ def _quantise(command: Quantise) -> int:
                 resume=command.resume,
                 overwrite=command.overwrite,
                 threads=all_cores(),
+                where=command.data,
             )
     except DivergedError as error:
         print(
@@ -201,7 +215,8 @@ def _quantise(command: Quantise) -> int:
         )
         return 1
     except Interrupted as stop:
-        again = f"python -m quant --run {shlex.quote(str(folder))} --resume"
+        given = ["--run", str(folder), *where.options(command.data), "--resume"]
+        again = f"python -m quant {shlex.join(given)}"
         print(f"{stop}; saved. Continue with `{again}`.", file=sys.stderr)
         return 128 + stop.signum
     if command.json:
@@ -219,7 +234,14 @@ def _predict(command: Predict) -> int:
     from quant.summary import print_predictions
 
     paths = [Path(image) for image in command.images]
-    found = predict(Path(command.run) / "quant", paths, invert=command.invert)
+    found = predict(
+        Path(command.run) / "quant",
+        paths,
+        invert=command.invert,
+        fit=command.fit,
+        out=Path(command.out) if command.out else None,
+        overwrite=command.overwrite,
+    )
     for one in found:
         if one["note"]:
             print(f"{one['picture']}: {one['note']}", file=sys.stderr)
@@ -247,10 +269,10 @@ def _check(command: Check) -> int:
 def _probe(given: Sequence[str]) -> int:
     from train.probe import command
 
-    def probe(folder: Path, settings: object, **how: bool) -> dict:
+    def probe(folder: Path, settings: object, where: Where, **how: bool) -> dict:
         from quant.probe import probe
 
-        return probe(folder, settings, **how)
+        return probe(folder, settings, where=where, **how)
 
     return command.main(
         given,
@@ -269,7 +291,7 @@ def _sweep(command: Sweep) -> int:
     folder = Path(command.run)
     with stdout_kept_clean():
         all_cores()
-        found = sweep(folder, command.bits, command.epochs)
+        found = sweep(folder, command.bits, command.epochs, where=command.data)
     if command.json:
         print(json.dumps(found, sort_keys=True))
     else:

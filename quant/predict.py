@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,38 +11,66 @@ from PIL import Image
 
 from configs.checks import brief
 from configs.errors import InputError
-from quant import files, normative
+from quant import drawing, files, normative
 from quant.network import IntNetwork
+from train import picture, rundir
 
-# What Pillow raises for files that are missing, damaged, no pictures or far too large.
-_UNREADABLE = (
-    OSError, SyntaxError, ValueError,
-    Image.DecompressionBombWarning, Image.DecompressionBombError,
-)  # fmt: skip
 # Classes named beside the most likely one.
 _OTHERS = 2
 
 
-def predict(folder: Path, paths: Sequence[Path], *, invert: bool = False) -> list[dict]:
+def predict(
+    folder: Path,
+    paths: Sequence[Path],
+    *,
+    invert: bool = False,
+    fit: bool = False,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> list[dict]:
     """What the network in `folder` makes of each picture.
 
+    Args:
+      invert, fit: as in `read_picture`.
+      out: folder that gets a PNG of exactly the pixels that went in, for each picture.
+      overwrite: replace PNG files that are there.
+
     Raises:
-      InputError: a picture cannot be read, or the network takes no pictures.
+      InputError: a picture cannot be read, the network takes no pictures, or a file of
+        `out` exists.
     """
     network = files.load(folder).network
-    pictures = [read_picture(path, network, invert=invert) for path in paths]
+    written = _names(out, paths, overwrite) if out else [None] * len(paths)
+    pictures = [read_picture(path, network, invert=invert, fit=fit) for path in paths]
     images = np.stack([pixels for pixels, _ in pictures])
     outputs = normative.run(network, images)
+    seen = drawing.learnt(folder, network)
+    for pixels, target in zip(images, written, strict=True):
+        if target is not None:
+            _write(target, pixels)
     return [
-        {"picture": str(path), "note": note, **_answer(network, row)}
-        for path, (_, note), row in zip(paths, pictures, outputs, strict=True)
+        {
+            "picture": str(path),
+            "note": note,
+            "hint": drawing.hint(pixels, seen, inverted=invert, fitted=fit),
+            **({"input": str(target)} if target else {}),
+            **_answer(network, row),
+        }
+        for path, (pixels, note), target, row in zip(
+            paths, pictures, written, outputs, strict=True
+        )
     ]
 
 
 def read_picture(
-    path: Path, network: IntNetwork, *, invert: bool = False
+    path: Path, network: IntNetwork, *, invert: bool = False, fit: bool = False
 ) -> tuple[np.ndarray, str]:
-    """Pixels (H, W, C) as the network takes them, and a note if the size was changed."""
+    """Pixels (H, W, C) as the network takes them, and a note on what was changed.
+
+    Args:
+      invert: swap black and white.
+      fit: centre what is drawn as MNIST's digits are (`drawing.centred`).
+    """
     shape = network.network.input_shape
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise InputError(
@@ -50,37 +78,52 @@ def read_picture(
             f"{shape}, not a gray or coloured picture; use the golden vectors instead."
         )
     height, width, channels = shape
+    origin = f"`IMAGE` (={brief(str(path))})"
+    shown = picture.read(path, f"{origin} must be a readable picture")
+    pixels, notes = shown.pixels(channels), list(shown.notes())
+    if channels == 1 and not shown.gray and np.ptp(shown.pixels(3), axis=2).any():
+        notes.append("colours became gray")
+    pixels = 255 - pixels if invert else pixels
+    before = shown.image.size
+    if fit:
+        pixels = drawing.centred(pixels, height, width, origin)
+        notes.append(f"centred from {before[0]} x {before[1]}")
+    elif before != (width, height):
+        pixels = drawing.resized(pixels, height, width)
+        notes.append(f"resized from {before[0]} x {before[1]}")
+    return pixels, ", ".join(notes)
+
+
+def _names(out: Path, paths: Sequence[Path], overwrite: bool) -> list[Path]:
+    """A PNG in `out` for each picture; the number keeps equal names apart."""
+    digits = len(str(len(paths)))
+    names = [out / f"{i:0{digits}}_{p.stem}.png" for i, p in enumerate(paths, start=1)]
+    for name in names:
+        if not overwrite and name.exists():
+            raise InputError(
+                f"`--out` (={out}) already holds {name.name}; replace it with --overwrite, "
+                f"or name another folder."
+            )
+        if any(path.exists() and name.exists() and path.samefile(name) for path in paths):
+            raise InputError(
+                f"`--out` (={out}) must not hold the picture {name.name} itself; name "
+                f"another folder."
+            )
+    return names
+
+
+def _write(target: Path, pixels: np.ndarray) -> None:
+    content = io.BytesIO()
+    shown = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    Image.fromarray(shown).save(content, format="PNG")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                before = picture.size
-                picture = _plain(picture).convert("L" if channels == 1 else "RGB")
-                if before != (width, height):
-                    picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-                pixels = np.asarray(picture, np.uint8).reshape(shape)
-    except _UNREADABLE as error:
+        rundir.write_bytes(target, content.getvalue())
+    except InputError as error:
+        # Of a file outside a run directory; it names --run.
         raise InputError(
-            f"`IMAGE` (={brief(str(path))}) must be a readable picture: {error}; give a "
-            f"PNG or JPEG file."
-        ) from None
-    note = f"resized from {before[0]} x {before[1]}" if before != (width, height) else ""
-    return (255 - pixels if invert else pixels), note
-
-
-def _plain(picture: Image.Image) -> Image.Image:
-    """The picture without transparency, in colours that Pillow converts to 8 bits."""
-    # A transparent background is white paper.
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        paper = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(paper, picture)
-    # Pillow cuts wider grays off at 255 instead of scaling them.
-    if picture.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.mode in ("I", "F"):
-        raise ValueError("its pixels have 32 bits")
-    return picture
+            f"`--out` (={target.parent}) cannot be written: {error.__cause__}; choose "
+            f"another folder with --out."
+        ) from error
 
 
 def _answer(network: IntNetwork, outputs: np.ndarray) -> dict:

@@ -17,10 +17,16 @@ from train.judge import Judge
 from train.probe import stage
 from train.probe.rows import Contender
 from train.probe.settings import Settings
+from train.where import Where
 
 
 def probe(
-    folder: Path, settings: Settings, *, resume: bool = False, overwrite: bool = False
+    folder: Path,
+    settings: Settings,
+    *,
+    where: Where | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Probes a quantised run; returns what quant/probes.json holds.
 
@@ -37,7 +43,7 @@ def probe(
             f"`--run` (={folder}) was trained again after it was quantised; quantise it "
             f"again with `python -m quant --run {folder} --overwrite`."
         )
-    dataset = training.load_data(trained)
+    dataset = training.load_data(trained, where)
     contenders = [stage.float_contender(trained), *contenders_of(deployed)]
     contenders = [one for one in contenders if one.name in settings.models]
     return stage.run(

@@ -26,6 +26,7 @@ from train.evaluate import scores
 from train.progress import Display
 from train.stage import Trained
 from train.versions import versions
+from train.where import Where
 
 # Results of another command in the same folder.
 _OF_OTHERS = ("sweep.json", "sweep.png")
@@ -40,6 +41,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     threads: int = 1,
+    where: Where | None = None,
     penalty: Callable[[Any], jax.Array] | None = None,
     display: Display | None = None,
 ) -> dict:
@@ -56,7 +58,7 @@ def run(
     )
     _refuse_existing(stage, settings, resume, overwrite)
     trained = training.load(folder)
-    dataset = training.load_data(trained)
+    dataset = training.load_data(trained, where)
     display.say(f"Calibrating on {settings.calibration_images} training images.")
     seen = calibration_values(trained, dataset, settings)
     untrained = dataclasses.replace(settings, epochs=0)

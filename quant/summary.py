@@ -116,3 +116,8 @@ def print_predictions(predictions: Sequence[dict]) -> None:
         probability = f"{100 * one['probability']:.1f} %"
         table.add_row(one["picture"], one["class"], probability, others)
     console().print(table)
+    for one in predictions:
+        if one["hint"]:
+            console().print(f"hint     {one['picture']}: {one['hint']}")
+        if "input" in one:
+            console().print(f"written  {one['input']}: what the network saw")

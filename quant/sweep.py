@@ -20,10 +20,16 @@ from train.dataset import Dataset
 from train.plots import BLUE, GRAY, ORANGE, canvas, dress, save
 from train.progress import Display
 from train.versions import versions
+from train.where import Where
 
 
 def sweep(
-    folder: Path, bits: Sequence[int], epochs: int, *, display: Display | None = None
+    folder: Path,
+    bits: Sequence[int],
+    epochs: int,
+    *,
+    where: Where | None = None,
+    display: Display | None = None,
 ) -> dict:
     """Quantises a trained run to each pair of widths; writes sweep.json and sweep.png.
 
@@ -33,7 +39,7 @@ def sweep(
     """
     display = display or Display()
     trained = training.load(folder)
-    dataset = training.load_data(trained)
+    dataset = training.load_data(trained, where)
     task = trained.experiment.task
     tried = [(w, a, 0) for w in bits for a in bits]
     tried += [(b, b, epochs) for b in bits] if epochs else []

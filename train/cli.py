@@ -26,6 +26,7 @@ from configs.errors import InputError
 from configs.schema import Experiment
 from train import rundir
 from train.distributed import Distributed
+from train.where import Where
 
 _DESCRIPTION = """Trains the network of a config on its data and evaluates it.
 
@@ -174,13 +175,13 @@ def _train(arguments: Sequence[str]) -> int:
 def _probe(given: Sequence[str]) -> int:
     from train.probe import command
 
-    def probe(folder: Path, settings: object, **how: bool) -> dict:
+    def probe(folder: Path, settings: object, where: Where, **how: bool) -> dict:
         from train.probe import stage
         from train.stage import load, load_data
 
         trained = load(folder)
         stage.refuse(trained, folder / "train", **how)
-        dataset = load_data(trained)
+        dataset = load_data(trained, where)
         contenders = [stage.float_contender(trained)]
         return stage.run(contenders, folder / "train", trained, dataset, settings, **how)
 

@@ -55,7 +55,8 @@ _WAY_OUT = (
 def load(data: Data) -> Dataset:
     """The examples that `data` asks for; InputError if they cannot be had."""
     if data.path is not None:
-        examples, source, note = files.read(data.path), "files", ""
+        examples, source = files.read(data.path, data.channels), "files"
+        note = " ".join(examples.notes)
     elif data.name in functions.FUNCTIONS:
         examples, source, note = functions.examples(data.name), "function", ""
     else:

@@ -52,6 +52,8 @@ class Examples:
     test: Split
     # Names of the classes; () for regression.
     classes: tuple[str, ...]
+    # Sentences for the user: what was done to get them, and what was left out.
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +200,10 @@ def _checked_split(split: Split, classes: int, origin: str, name: str) -> Split:
         )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
+        way = "remove images without a class" if low < 0 else "name every class"
         raise InputError(
             f"{origin} must hold {name} labels in 0..{classes - 1} (one for each of "
-            f"{classes} classes), but they reach from {low} to {high}; correct them."
+            f"{classes} classes), but they reach from {low} to {high}; number the classes "
+            f"from 0, and {way}."
         )
     return replace(split, labels=labels.astype(np.int32))

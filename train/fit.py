@@ -100,9 +100,16 @@ def _check(experiment: Experiment, dataset: Dataset, devices: int) -> None:
         )
     shape = tuple(dataset.train.images.shape[1:])
     if shape != tuple(experiment.network.input_shape):
+        channels = (
+            f" (--data.channels {experiment.network.input_shape[2]} makes gray of colours "
+            f"or colours of gray)"
+            if dataset.source == "files" and shape[:2] == experiment.network.input_shape[:2]
+            else ""
+        )
         raise InputError(
             f"`--network.input-shape` (={experiment.network.input_shape}) must be the "
-            f"shape of one image of {dataset.name}, {shape}; change one of the two."
+            f"shape of one image of {dataset.name}, {shape}; change one of the two"
+            f"{channels}."
         )
     outputs = experiment.network.output_shape[0]
     wanted = len(dataset.classes) or dataset.train.labels.shape[-1]

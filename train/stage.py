@@ -25,6 +25,7 @@ from train.resume import resume as resume_at
 from train.session import Outcome, Session, kept_parameters
 from train.unsupported import refuse_unsupported
 from train.versions import versions
+from train.where import Where, same
 from train.widths import write_fits
 
 # Packages whose version can change a result.
@@ -120,21 +121,19 @@ def load(folder: Path) -> Trained:
     return Trained(dataclasses.replace(experiment, network=model.network), model, metrics)
 
 
-def load_data(trained: Trained) -> Dataset:
-    """The data of a trained run, the same to the byte.
+def load_data(trained: Trained, where: Where | None = None) -> Dataset:
+    """The data of a trained run, the same to the byte, from where it is now.
 
     Raises:
-      InputError: it is no longer there.
+      InputError: it is not there.
     """
-    dataset = data.load(trained.experiment.data)
     wanted = trained.metrics["dataset"]
-    if dataset.sha256 != wanted["sha256"]:
-        raise InputError(
-            f"`--run` was trained on {wanted['name']} ({wanted['source']}) with SHA-256 "
-            f"{wanted['sha256'][:12]}, but the data found now ({dataset.source}) has "
-            f"{dataset.sha256[:12]}; restore it, or train again."
-        )
-    return dataset
+    return same(
+        data.load((where or Where()).of(trained.experiment.data)),
+        wanted["sha256"],
+        f"`--run` was trained on {wanted['name']} ({wanted['source']})",
+        retrain="train again",
+    )
 
 
 def decisive(experiment: Experiment) -> Experiment:

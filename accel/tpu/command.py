@@ -60,6 +60,7 @@ def _tpu_run(asked: Tpu, folder: Path, machine: TpuMachine, words: str) -> int:
             folder,
             machine,
             images=None if asked.images == "all" else asked.images,
+            where=asked.data,
             batch=asked.batch or 100,
             command=words,
             overwrite=asked.overwrite,

@@ -26,9 +26,9 @@ _SHARES = {
 }
 
 _OTHER_MODEL = (
-    "`python -m accel cost --machine tpu_v1` models the same chip by its memory: there maps "
-    "share the DRAM with the weights, go out and back where they do not fit, and weights "
-    "are as many bytes as there are; here they come in whole tiles."
+    "`python -m accel cost --machine tpu_v1` models the same chip by its memory: there "
+    "maps share the DRAM with the weights, go out and back where they do not fit, and "
+    "weights are as many bytes as there are; here they come in whole tiles."
 )
 
 

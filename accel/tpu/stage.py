@@ -16,6 +16,7 @@ from accel.tpu.execution import executed
 from accel.tpu.machine import TpuMachine
 from train import rundir
 from train.versions import versions
+from train.where import Where
 
 FILE, ASSEMBLY = "tpu.json", "program.asm"
 PACKAGES = ("jax", "jaxlib", "numpy")
@@ -31,6 +32,7 @@ def run_tpu(
     machine: TpuMachine,
     *,
     images: int | None,
+    where: Where | None = None,
     batch: int,
     command: str = "",
     overwrite: bool = False,
@@ -41,6 +43,7 @@ def run_tpu(
 
     Args:
       images: test images; None for all.
+      where: the data is now, if not where it was trained on.
       command: what reproduces the result.
       begin, done: told how many images there are, and how many more are done.
 
@@ -51,7 +54,7 @@ def run_tpu(
     out = folder / "accel" / machine.name
     what = f"a run on {machine.name}"
     refuse_existing(out / FILE, folder, what, overwrite)
-    given = subject.load(folder, images)
+    given = subject.load(folder, images, where)
     batch = min(batch, len(given.images))
     program = compile_network(given.network, batch, machine)
     with rundir.lock(out):

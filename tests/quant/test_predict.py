@@ -1,5 +1,6 @@
 """Pictures of any sort go in as the network takes them; the rest is refused."""
 
+import json
 import subprocess
 import sys
 
@@ -193,3 +194,92 @@ def test_it_works_where_jax_cannot_be_imported(quantised_run, digits, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert str(path) in done.stdout
+
+
+def test_a_turned_photo_goes_in_upright_with_a_note(network, digits, tmp_path):
+    stored = Image.fromarray(np.rot90(digits.images[0].squeeze()).copy())
+    exif = stored.getexif()
+    exif[0x0112] = 6
+    stored.save(tmp_path / "photo.png", exif=exif)
+    pixels, note = read_picture(tmp_path / "photo.png", network)
+    assert np.array_equal(pixels, digits.images[0])
+    assert note == "turned as its EXIF tag says"
+
+
+def test_colours_that_are_dropped_are_said(network, tmp_path):
+    red = picture(tmp_path, np.full((28, 28, 3), (200, 0, 0), np.uint8))
+    pixels, note = read_picture(red, network)
+    assert set(pixels.ravel().tolist()) == {60}  # 0.299 * 200 = 59.8
+    assert note == "colours became gray"
+
+
+def test_hints_are_in_the_table_and_in_json(quantised_run, digits, tmp_path, capsys):
+    right = picture(tmp_path, digits.images[0], "right.png")
+    paper = picture(tmp_path, 255 - digits.images[0], "paper.png")
+    hint = "looks inverted: try `--invert`"
+    found = predict(quantised_run / "quant", [right, paper])
+    assert [one["hint"] for one in found] == ["", hint]
+    found = predict(quantised_run / "quant", [paper], invert=True)
+    assert found[0]["hint"] == ""
+    assert quantised.main("predict", "--run", quantised_run, paper, "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["hint"] == hint
+    assert quantised.main("predict", "--run", quantised_run, right) == 0
+    assert "hint" not in capsys.readouterr().out.splitlines()[0]
+    assert quantised.main("predict", "--run", quantised_run, paper) == 0
+    assert "looks inverted" in capsys.readouterr().out
+
+
+def test_fit_finds_a_digit_in_the_corner(network, digits, tmp_path):
+    page = np.zeros((300, 200, 1), np.uint8)
+    page[20:104, 100:184] = np.kron(digits.images[0], np.ones((3, 3, 1), np.uint8))
+    pixels, note = read_picture(picture(tmp_path, page), network, fit=True)
+    assert note == "centred from 200 x 300"
+    rows, cols = np.nonzero(pixels[..., 0])
+    assert max(np.ptp(rows), np.ptp(cols)) + 1 == 20
+
+
+def test_what_the_network_saw_is_written(quantised_run, network, tmp_path, capsys):
+    (tmp_path / "b").mkdir()
+    page = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    paths = [picture(tmp_path, page, "x.png"), picture(tmp_path / "b", 255 - page, "x.png")]
+    out = tmp_path / "new" / "out"
+    words = ("predict", "--run", quantised_run, *paths, "--out", out, "--invert", "--fit")
+    assert quantised.main(*words, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["input"] for one in found] == [str(out / f"{i}_x.png") for i in (1, 2)]
+    for path, one in zip(paths, found, strict=True):
+        pixels, _ = read_picture(path, network, invert=True, fit=True)
+        written = np.asarray(Image.open(one["input"]))
+        assert np.array_equal(written, pixels.squeeze())
+        logits = normative.run(network, written.reshape(1, 28, 28, 1))
+        assert logits[0].tolist() == one["outputs"]
+    before = quantised.listing(out)
+    assert quantised.main(*words) == 2
+    assert "already holds 1_x.png; replace it with --overwrite" in capsys.readouterr().err
+    assert quantised.listing(out) == before
+    assert quantised.main(*words, "--overwrite") == 0
+    assert "what the network saw" in capsys.readouterr().out
+
+
+def test_a_picture_is_never_written_over(quantised_run, tmp_path, capsys):
+    path = picture(tmp_path, np.zeros((28, 28), np.uint8), "1_x.png")
+    other = picture(tmp_path, np.zeros((28, 28), np.uint8), "x.png")
+    words = ("predict", "--run", quantised_run, other, path, "--out", tmp_path)
+    before = path.read_bytes()
+    assert quantised.main(*words, "--overwrite") == 2
+    assert "must not hold the picture 1_x.png itself" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_is_named(quantised_run, tmp_path, capsys):
+    path = picture(tmp_path, np.zeros((28, 28), np.uint8))
+    assert quantised.main("predict", "--run", quantised_run, path, "--out", path) == 2
+    assert "error: `--out` (=" in capsys.readouterr().err
+
+
+def test_a_golden_image_that_was_changed_is_refused(finished, tmp_path):
+    (stored,) = (finished / "quant" / "golden").glob("image0.pool1.input.npy")
+    stored.write_bytes(stored.read_bytes()[:-1])
+    path = picture(tmp_path, np.zeros((28, 28), np.uint8))
+    with pytest.raises(InputError, match=r"pool1\.input\.npy` must be an image uint8"):
+        predict(finished / "quant", [path])

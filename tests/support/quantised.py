@@ -1,9 +1,11 @@
 """Tiny quantised networks: of a trained run, and of random integers with every export."""
 
+import json
 import shutil
 from pathlib import Path
 
 import integers
+import numpy as np
 import pytest
 import runs
 
@@ -12,6 +14,7 @@ from configs.network import Conv, Dense, Flatten, Network, Pool
 from quant import cli, exports, files, golden, stage
 from quant.network import IntNetwork
 from quant.settings import Quantization
+from train import data
 from train import stage as training
 from train.probe import command
 from train.progress import Display
@@ -102,3 +105,21 @@ def listing(folder: Path) -> dict[str, bytes]:
         for path in paths
         if path.name != ".lock"
     }
+
+
+def with_moved_data(run: Path, folder: Path) -> tuple[Path, Path]:
+    """Makes a run one on a file that is gone; where its data is now, and other data."""
+    path = run / "config.json"
+    config = json.loads(path.read_text())
+    held = data.load(training.load(run).experiment.data)
+    config["data"]["path"] = str(folder / "gone.npz")
+    path.write_text(json.dumps(config))
+    for name, first in (("elsewhere", 0), ("other", 1)):
+        np.savez(
+            folder / f"{name}.npz",
+            x_train=held.train.images ^ np.uint8(first),
+            y_train=held.train.labels,
+            x_test=held.test.images,
+            y_test=held.test.labels,
+        )
+    return folder / "elsewhere.npz", folder / "other.npz"

@@ -16,6 +16,7 @@ import tyro
 from train.cli import all_cores, guarded, stdout_kept_clean
 from train.probe import ledger
 from train.probe.settings import QUICK, Settings
+from train.where import Where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class Probe:
     overwrite: bool = False
     # Print probes.json on stdout.
     json: bool = False
+    # The data, if it is not where it was.
+    data: Where = field(default_factory=Where)
     # Everything that is measured.
     settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
 
@@ -45,7 +48,7 @@ def main(
     probe: Callable[..., dict[str, Any]],
     following: Callable[[Path], str],
 ) -> int:
-    """Parses and runs; `probe(folder, settings, resume=, overwrite=)` does the work."""
+    """Parses and runs; `probe(folder, settings, where, resume=, overwrite=)` works."""
     return guarded(
         lambda: _run(
             _parsed(given, prog, description, stage), given, prog, stage, probe, following
@@ -83,6 +86,7 @@ def _run(command: Probe, given, prog: str, stage: str, probe, following) -> int:
             found = probe(
                 folder,
                 command.settings,
+                command.data,
                 resume=command.resume,
                 overwrite=command.overwrite,
             )

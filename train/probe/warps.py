@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import tyro
 from configs.checks import require
 from configs.errors import InputError
 from train.cli import all_cores, guarded, stdout_kept_clean
+from train.where import Where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class Warps:
     angle_step_deg: int = 15
     # Print warps.json on stdout.
     json: bool = False
+    # The data, if it is not where it was.
+    data: Where = field(default_factory=Where)
 
     def __post_init__(self) -> None:
         require(self, bool(self.runs), "runs", "must name a run or more.")
@@ -99,7 +102,7 @@ def measure(command: Warps) -> dict[str, Any]:
     for run in command.runs:
         trained = stage.load(Path(run))
         probing.refuse_task(trained)
-        dataset = stage.load_data(trained)
+        dataset = stage.load_data(trained, command.data)
         tested[run] = dataset.sha256
         if len(set(tested.values())) > 1:
             raise InputError(
