@@ -23,6 +23,7 @@ from accel.cost.mapping import Mapping
 from accel.cost.preset import Preset
 from accel.cost.reasons import reasons
 from accel.cost.rule import fixed, kept
+from accel.cost.too_small import TooSmall
 from accel.cost.traffic import OPERANDS, Traffic, total
 from accel.cost.walk import Places
 from accel.cost.work import Work
@@ -52,6 +53,13 @@ def cost(
       InputError: a choice is none, or no blocks of a layer fit.
     """
     _check(mapping, objective)
+    try:
+        return _cost(workload, chip, preset, mapping, objective)
+    except TooSmall as error:
+        raise error.in_file(chip.sources) from None
+
+
+def _cost(workload, chip, preset, mapping: How, objective: Objective) -> dict[str, Any]:
     layers = workload.works
     prices = energies.prices(preset, chip.capacities, clock_mhz=chip.memory.clock_mhz)
     places = kept(list(layers), chip.memory)

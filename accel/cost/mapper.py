@@ -18,6 +18,7 @@ from accel.cost.memory import Memory
 from accel.cost.movement import accumulations, held, moved
 from accel.cost.reasons import reasons
 from accel.cost.rule import sides
+from accel.cost.too_small import require_room
 from accel.cost.traffic import Traffic
 from accel.cost.walk import Places, port_cycles
 from accel.cost.work import Work
@@ -198,10 +199,5 @@ def _mapping(blocks: Blocks, order: str, index: int) -> Mapping:
 def _refuse(work: Work, machine: Machine, memory: Memory, places: Places) -> NoReturn:
     least = Mapping(**mapspace.smallest(work, sides(machine))._asdict())
     needed = least.capacity(work, memory, **vars(places))
-    name, need = next(
-        (name, need) for name, need in needed.items() if need > getattr(memory, name)
-    )
-    raise InputError(
-        f"`{name}` (={getattr(memory, name)}) is too small for {work.name}, whose "
-        f"smallest blocks take {need} bytes; use {need} or more, or fewer images."
-    )
+    require_room(memory, needed, f"the smallest blocks of {work.name}", "fewer images")
+    raise RuntimeError(f"nothing of {work.name} fits, though its smallest blocks do")

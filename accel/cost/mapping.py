@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from accel.cost.memory import Memory
+from accel.cost.too_small import require_room
 from accel.cost.work import Work
 from accel.predict.closed_forms import Size, ceil_divide
 from configs.checks import check_types, require, require_positive
-from configs.errors import InputError
 
 # Loops over blocks, outermost first.
 Order = Literal["MKN", "MNK", "KMN", "KNM", "NMK", "NKM"]
@@ -87,13 +87,8 @@ class Mapping:
         """Refuses blocks that do not fit the buffers."""
         self.require_fit(work)
         kept = {"inputs_kept": inputs_kept, "outputs_kept": outputs_kept}
-        for name, need in self.capacity(work, memory, **kept).items():
-            stated = getattr(memory, name)
-            if need > stated:
-                raise InputError(
-                    f"`{name}` (={stated}) is too small for {work.name}, whose blocks "
-                    f"take {need} bytes; use {need} or more, or smaller blocks."
-                )
+        needed = self.capacity(work, memory, **kept)
+        require_room(memory, needed, f"the blocks of {work.name}", "smaller blocks")
 
 
 def trips(work: Work, blocks: Mapping | Blocks) -> dict[str, Size]:

@@ -10,10 +10,10 @@ from typing import NoReturn
 
 from accel.cost.mapping import Mapping
 from accel.cost.memory import Memory
+from accel.cost.too_small import require_room
 from accel.cost.walk import Places
 from accel.cost.work import Work
 from accel.machine import Machine, Systolic, Tile
-from configs.errors import InputError
 
 # Where maps lie if nothing else is said.
 _DRAM = Places()
@@ -79,10 +79,6 @@ def _largest(work: Work, memory: Memory, N: int, places: Places) -> Mapping | No
 def _refuse(work: Work, memory: Memory, N: int, places: Places) -> NoReturn:
     smallest = Mapping(strip=1, K=work.K, N=N)
     needed = smallest.capacity(work, memory, **vars(places))
-    name, need = next(
-        (name, need) for name, need in needed.items() if need > getattr(memory, name)
-    )
-    raise InputError(
-        f"`{name}` (={getattr(memory, name)}) is too small for {work.name}, whose smallest "
-        f"blocks by the fixed rule take {need} bytes; use {need} or more, or the mapper."
-    )
+    what = f"the smallest blocks of {work.name} by the fixed rule"
+    require_room(memory, needed, what, "the mapper")
+    raise RuntimeError(f"nothing of {work.name} fits, though its smallest blocks do")

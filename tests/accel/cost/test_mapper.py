@@ -147,7 +147,9 @@ def test_the_reasons_are_its_numbers() -> None:
 def test_no_mapping_fits() -> None:
     """The layer, the buffer, and what the smallest blocks need."""
     work = Work(name="fc7", row_bytes=64, K=64, N=64)
-    with pytest.raises(InputError, match=r"`weight_bytes` \(=100\).*fc7.*take 512"):
+    with pytest.raises(
+        InputError, match=r"`--weight-kib` \(=0.0976562\).*fc7.*take 512 bytes"
+    ):
         choose(work, CHIP.machine, Memory(weight_bytes=100))
 
 

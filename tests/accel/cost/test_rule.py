@@ -65,7 +65,7 @@ def test_a_kept_output_leaves_less_room_for_the_input() -> None:
 
 def test_too_small_buffers_are_refused() -> None:
     """With the buffer, the layer, and the bytes of the smallest blocks."""
-    with pytest.raises(InputError, match=r"`weight_bytes` \(=143\).*conv1.*take 144"):
+    with pytest.raises(InputError, match=r"`--weight-kib` \(=0.139648\).*conv1.*take 144"):
         fixed(WORK, ARRAY, Memory(weight_bytes=143))
-    with pytest.raises(InputError, match=r"`sum_bytes` \(=10\)"):
+    with pytest.raises(InputError, match=r"`--sum-kib` \(=0.00976562\)"):
         fixed(WORK, ARRAY, Memory(sum_bytes=10))

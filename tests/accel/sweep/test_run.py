@@ -168,7 +168,7 @@ def test_refusals_before_anything_runs(works, space, few, small_space, preset):
     with pytest.raises(InputError, match=r"`works` .* must hold a layer"):
         run.sweep([], small_space, preset)
     tiny = replace(small_space, weight_bytes=(1, 2))
-    with pytest.raises(InputError, match=r"`weight_bytes` \(=2 at most\) is too small"):
+    with pytest.raises(InputError, match=r"`--weight-kib` \(=0.00195312 at most\) is"):
         run.sweep(few, tiny, preset)
     power = Sourced(value=1000, unit="W", source="this test", status="assumed")
     with pytest.raises(InputError, match=r"energy of a design .* may reach"):
