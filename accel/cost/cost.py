@@ -16,6 +16,7 @@ from accel.cost.mapper import (
     Evaluated,
     Objective,
     choose,
+    cut_up,
     evaluate,
     on_chip,
 )
@@ -111,7 +112,10 @@ def _layer(work, places, choice, chip, preset, prices) -> tuple[dict[str, Any], 
     if choice is None:
         found = fixed(work, machine, memory, places)
         got = evaluate(work, machine, memory, found, places)
-        why = "the fixed rule; " + reasons(work, found, got.totals, None, 0)
+        piece, _ = found.pieces(work)[0]
+        one = evaluate(piece, machine, memory, replace(found, cols=None), places)
+        said = reasons(piece, found, one.totals, None, 0)
+        why = f"the fixed rule; {cut_up(work, found)}{said}"
         tried = None
     else:
         found, got, why = choice.mapping, Evaluated(*choice[1:3], None), choice.why
@@ -126,6 +130,7 @@ def _layer(work, places, choice, chip, preset, prices) -> tuple[dict[str, Any], 
         "weight_bytes": work.weight_bytes,
         "kept": vars(places),
         "mapping": _mapping(found),
+        "column_pieces": found.column_pieces(work),
         "why": why,
         "mappings": tried,
         **_figures(work.macs, cycles, compute, traffic, chip),

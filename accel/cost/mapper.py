@@ -6,14 +6,15 @@ integers, which cannot overflow, so that what wins is what is said.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 
 from accel.cost import closed_form, mapspace
-from accel.cost.closed_form import Totals
+from accel.cost.closed_form import Cut, Totals, cut
 from accel.cost.energy import Prices, energy
-from accel.cost.mapping import Blocks, Mapping
+from accel.cost.mapping import Blocks, Mapping, narrower
 from accel.cost.memory import Memory
 from accel.cost.movement import accumulations, held, moved
 from accel.cost.reasons import reasons
@@ -76,18 +77,18 @@ def choose(
     """
     if objective != "cycles" and prices is None:
         raise ValueError(f"objective {objective!r} needs prices")
-    space = mapspace.space(work, sides(machine), memory, places)
-    if not space.legal:
-        _refuse(work, machine, memory, places)
+    space = _space(work, machine, memory, places)
+    cols = space.blocks.cols
+    piece = work if cols is None else work.piece(cols)
     found = [
         (order, group, *_key(got, objective))
-        for group in mapspace.groups(work, space.blocks)
+        for group in mapspace.groups(piece, space.blocks)
         for order in group.orders
-        for got in [_group(work, machine, memory, places, group, order, prices)]
+        for got in [_group(piece, machine, memory, places, group, order, prices)]
     ]
     ranked = _ranked(found)
     mapping = _mapping(space.blocks, *ranked.first)
-    exact = evaluate(work, machine, memory, mapping, places, prices)
+    exact = evaluate(piece, machine, memory, mapping, places, prices)
     if _key(exact, objective) != ranked.key:
         raise InputError(
             f"`{work.name}` ({work.macs} multiplications) is too large: its counts pass "
@@ -96,10 +97,34 @@ def choose(
     rival = None
     if ranked.second:
         other = _mapping(space.blocks, *ranked.second)
-        rival = other, evaluate(work, machine, memory, other, places, prices).totals
+        rival = other, evaluate(piece, machine, memory, other, places, prices).totals
     counts = (space.everything, space.candidates, space.legal, ranked.evaluated)
-    why = reasons(work, mapping, exact.totals, rival, ranked.equals)
+    why = reasons(piece, mapping, exact.totals, rival, ranked.equals)
+    if cols is not None:
+        mapping = replace(mapping, cols=cols)
+        why = f"{cut_up(work, mapping)}{why}"
+        exact = evaluate(work, machine, memory, mapping, places, prices)
     return Choice(mapping, exact.totals, exact.counters, *counts, why)
+
+
+def cut_up(work: Work, mapping: Mapping) -> str:
+    """What is said before the reasons of a layer, which are those of one of its pieces."""
+    if mapping.cols is None:
+        return ""
+    pieces = mapping.column_pieces(work)
+    return (
+        f"no row of {work.out_cols:,} columns fits: cut into {pieces:,} pieces of "
+        f"{mapping.cols:,} columns, one after the other, each "
+    )
+
+
+def _space(work, machine, memory, places) -> mapspace.Space:
+    """Of the layer; of its widest pieces that fit where no whole row does."""
+    for cols in (None, *narrower(work)):
+        space = mapspace.space(work, sides(machine), memory, places, cols)
+        if space.legal:
+            return space
+    _refuse(work, machine, memory, places)
 
 
 def evaluate(
@@ -110,17 +135,30 @@ def evaluate(
     places: Places = _DRAM,
     prices: Prices | None = None,
 ) -> Evaluated:
-    """One mapping by the closed form."""
-    form = closed_form.cut(work, mapping)
-    return _evaluate(work, machine, memory, places, form, mapping.order, prices)
+    """One mapping by the closed form; of a layer in pieces, the sum of them."""
+    parts = [
+        (count, *_run(piece, machine, memory, places, cut(piece, mapping), mapping.order))
+        for piece, count in mapping.pieces(work)
+    ]
+    totals = Totals(*_summed([(count, one) for count, one, _ in parts]))
+    counters = Counters(*_summed([(count, one) for count, _, one in parts]))
+    form = cut(work, mapping)
+    return _priced(work, machine, form, totals, counters, prices)
+
+
+def _summed(parts: list[tuple[int, tuple]]) -> list[int]:
+    """Each field of some tuples, all so many times."""
+    fields = zip(*([count * v for v in one] for count, one in parts), strict=True)
+    return [sum(values) for values in fields]
 
 
 def _group(work, machine, memory, places, group, order, prices) -> Evaluated:
-    form = closed_form.cut(work, group.blocks)._replace(trips=group.trips)
-    return _evaluate(work, machine, memory, places, form, order, prices)
+    form = cut(work, group.blocks)._replace(trips=group.trips)
+    found = _run(work, machine, memory, places, form, order)
+    return _priced(work, machine, form, *found, prices)
 
 
-def _evaluate(work, machine, memory, places, form, order, prices) -> Evaluated:
+def _run(work, machine, memory, places, form, order) -> tuple[Totals, Counters]:
     def predict(m, k, n) -> Counters:
         return timing.predict(machine, Gemm(work.name, 1, m, k, n))
 
@@ -133,7 +171,10 @@ def _evaluate(work, machine, memory, places, form, order, prices) -> Evaluated:
         outputs_kept=int(places.outputs_kept),
         double_buffered=memory.double_buffered,
     )
-    counters = closed_form.counted(form, predict)
+    return totals, closed_form.counted(form, predict)
+
+
+def _priced(work, machine, form, totals, counters, prices) -> Evaluated:
     if prices is None:
         return Evaluated(totals, counters, None)
     traffic = on_chip(work, machine, form, counters, totals)
@@ -142,11 +183,11 @@ def _evaluate(work, machine, memory, places, form, order, prices) -> Evaluated:
 
 
 def on_chip(
-    work: Work, machine: Machine, form: closed_form.Cut, counters: Counters, totals: Totals
+    work: Work, machine: Machine, form: Cut, counters: Counters, totals: Totals
 ) -> Traffic:
     """What one repeat of a layer moves, at every level."""
-    sums, cut = work.M * work.N, (form.trips["K"], form.size["K"], form.last["K"])
-    added = accumulations(machine, macs=counters.macs, sums=sums, K=cut)
+    sums, slices = work.M * work.N, (form.trips["K"], form.size["K"], form.last["K"])
+    added = accumulations(machine, macs=counters.macs, sums=sums, K=slices)
     return moved(counters, totals, sums=sums, held=held(machine), added=added)
 
 
@@ -193,7 +234,8 @@ def _ranked(found: list[tuple]) -> _Ranked:
 
 
 def _mapping(blocks: Blocks, order: str, index: int) -> Mapping:
-    return Mapping(**{k: int(v[index]) for k, v in blocks._asdict().items()}, order=order)
+    images, strip, K, N = (int(size[index]) for size in blocks[:4])
+    return Mapping(images=images, strip=strip, K=K, N=N, order=order)
 
 
 def _refuse(work: Work, machine: Machine, memory: Memory, places: Places) -> NoReturn:

@@ -2,13 +2,16 @@
 
 Loops M, N, K with K whole: no partial sum leaves the chip. All weights stay if they fit,
 else one tile of the array's columns at a time; blocks of rows are as large as they can be.
+Where not even one row fits, the layer is cut into pieces of columns, as few as it takes,
+whose blocks are one row of one image each.
 """
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NoReturn
 
-from accel.cost.mapping import Mapping
+from accel.cost.mapping import Mapping, narrower
 from accel.cost.memory import Memory
 from accel.cost.too_small import require_room
 from accel.cost.walk import Places
@@ -48,13 +51,23 @@ def fixed(work: Work, machine: Machine, memory: Memory, places: Places = _DRAM) 
     Raises:
       InputError: not even the smallest blocks of the rule fit.
     """
-    narrow = min(sides(machine)[1], work.N)
-    widths = [work.N] if memory.weight_bytes >= work.K * work.N else []
-    for N in (*widths, narrow):
-        found = _largest(work, memory, N, places)
-        if found:
+    choices = _weights(work, machine, memory)
+    for K, N in choices:
+        for images, strip in reversed(_rows(work)):
+            found = Mapping(images=images, strip=strip, K=K, N=N)
+            if _fits(found, work, memory, places):
+                return found
+    for cols, (K, N) in product(narrower(work), choices):
+        found = Mapping(strip=1, K=K, N=N, cols=cols)
+        if _fits(found, work, memory, places):
             return found
-    _refuse(work, memory, narrow, places)
+    _refuse(work, choices[-1], memory, places)
+
+
+def _weights(work: Work, machine: Machine, memory: Memory) -> list[tuple[int, int]]:
+    """(K, N) of the blocks of weights tried: all of them, then columns of the array."""
+    whole = [(work.K, work.N)] if memory.weight_bytes >= work.K * work.N else []
+    return [*whole, (work.K, min(sides(machine)[1], work.N))]
 
 
 def _rows(work: Work) -> list[tuple[int, int]]:
@@ -67,17 +80,15 @@ def _rows(work: Work) -> list[tuple[int, int]]:
     return strips + ([(work.images, work.out_rows)] if work.images > 1 else [])
 
 
-def _largest(work: Work, memory: Memory, N: int, places: Places) -> Mapping | None:
-    for images, strip in reversed(_rows(work)):
-        mapping = Mapping(images=images, strip=strip, K=work.K, N=N)
-        needed = mapping.capacity(work, memory, **vars(places))
-        if all(need <= getattr(memory, name) for name, need in needed.items()):
-            return mapping
-    return None
+def _fits(mapping: Mapping, work: Work, memory: Memory, places: Places) -> bool:
+    needed = mapping.capacity(work, memory, **vars(places))
+    return all(need <= getattr(memory, name) for name, need in needed.items())
 
 
-def _refuse(work: Work, memory: Memory, N: int, places: Places) -> NoReturn:
-    smallest = Mapping(strip=1, K=work.K, N=N)
+def _refuse(work: Work, weights, memory: Memory, places: Places) -> NoReturn:
+    K, N = weights
+    cols = next(reversed(narrower(work)), None)
+    smallest = Mapping(strip=1, K=K, N=N, cols=cols)
     needed = smallest.capacity(work, memory, **vars(places))
     what = f"the smallest blocks of {work.name} by the fixed rule"
     require_room(memory, needed, what, "the mapper")

@@ -169,6 +169,7 @@ def _conv(product: _Product, x: tuple[int, ...], w: tuple[int, ...]) -> Work:
         kernel_rows=R,
         stride=down,
         row_bytes=((sizes[-1] - 1) * strides[-1] + w[-1]) * w[1],
+        col_bytes=strides[-1] * w[1],
         K=math.prod(w[1:]),
         N=w[0] // groups,
         repeats=groups,

@@ -228,6 +228,7 @@ def _conv(row: _Row, columns: tuple[str, ...], images: int) -> Work:
         kernel_rows=R,
         stride=stride,
         row_bytes=((Q - 1) * across + S) * channels,
+        col_bytes=across * channels,
         K=R * S * channels,
         N=F,
         repeats=C if depthwise else 1,
