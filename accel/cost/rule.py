@@ -1,7 +1,8 @@
 """The fixed rule that the sweep maps every design by, written plainly.
 
-Loops M, N, K with K whole: no partial sum leaves the chip. All weights stay if they fit,
-else one tile of the array's columns at a time; blocks of rows are as large as they can be.
+Loops M, N, K: no partial sum leaves the chip. All weights stay if they fit, else one tile
+of the array's columns at a time, with all of K or, where that does not fit either, slices
+of it, whose sums stay; blocks of rows are as large as they can be.
 Where not even one row fits, the layer is cut into pieces of columns, as few as it takes,
 whose blocks are one row of one image each.
 """
@@ -65,9 +66,23 @@ def fixed(work: Work, machine: Machine, memory: Memory, places: Places = _DRAM) 
 
 
 def _weights(work: Work, machine: Machine, memory: Memory) -> list[tuple[int, int]]:
-    """(K, N) of the blocks of weights tried: all of them, then columns of the array."""
+    """(K, N) of the blocks of weights tried: all of them; else columns of the array, all
+    of K or slices of it."""
+    rows, cols = sides(machine)
+    narrow = min(cols, work.N)
+    slices = _slice(work, rows, narrow, memory)
     whole = [(work.K, work.N)] if memory.weight_bytes >= work.K * work.N else []
-    return [*whole, (work.K, min(sides(machine)[1], work.N))]
+    return [*whole, (slices, narrow)]
+
+
+def _slice(work: Work, rows: int, cols: int, memory: Memory) -> int:
+    """Terms of K in a block of some columns: all if they fit; else whole rows of the array,
+    as many as fit twice; else what fits, one at least."""
+    twice = 2 if memory.double_buffered else 1
+    if (1 if cols == work.N else twice) * work.K * cols <= memory.weight_bytes:
+        return work.K
+    room = memory.weight_bytes // (twice * cols)
+    return min(work.K, max(1, room // rows * rows if room >= rows else room))
 
 
 def _rows(work: Work) -> list[tuple[int, int]]:

@@ -85,9 +85,11 @@ def test_reasons_count_the_designs_that_do_not_fit(swept, few, small_space):
         design = small_space.design(at)
         memory, blamed = design.memory, set()
         for work, places in zip(few, rule.kept(few, memory), strict=True):
-            need = Mapping(strip=1, K=work.K, N=min(design.cols, work.N)).capacity(
-                work, memory, **vars(places)
-            )
+            size = {"K": 1, "N": min(design.cols, work.N)}
+            least = Mapping(strip=1, cols=1 if work.out_cols > 1 else None, **size)
+            if work.col_bytes is None:
+                least = replace(least, cols=None)
+            need = least.capacity(work, memory, **vars(places))
             blamed |= {name for name in need if need[name] > getattr(memory, name)}
         for name in blamed:
             small[name] += 1
