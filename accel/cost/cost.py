@@ -42,7 +42,7 @@ def cost(
     preset: Preset,
     *,
     mapping: How = "mapper",
-    objective: Objective = "cycles",
+    objective: Objective = "balanced",
 ) -> dict[str, Any]:
     """Everything about a network on a chip, ready for JSON.
 
