@@ -7,6 +7,7 @@ integers, which cannot overflow, so that what wins is what is said.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
@@ -18,7 +19,7 @@ from accel.cost.mapping import Blocks, Mapping, narrower
 from accel.cost.memory import Memory
 from accel.cost.movement import accumulations, held, moved
 from accel.cost.reasons import reasons
-from accel.cost.rule import sides
+from accel.cost.rule import sides, slice_of
 from accel.cost.too_small import require_room
 from accel.cost.traffic import Traffic
 from accel.cost.walk import Places, port_cycles
@@ -130,9 +131,13 @@ def cut_up(work: Work, mapping: Mapping) -> str:
 
 
 def _space(work, machine, memory, places) -> mapspace.Space:
-    """Of the layer; of its widest pieces that fit where no whole row does."""
-    for cols in (None, *narrower(work)):
-        space = mapspace.space(work, sides(machine), memory, places, cols)
+    """Of the layer; with slices of K lower than the array where no others fit; of its
+    widest pieces that fit where no whole row does."""
+    height, width = sides(machine)
+    depth = slice_of(work, height, min(width, work.N), memory)
+    depths = (None, depth) if depth < height else (None,)
+    for cols, K in product((None, *narrower(work)), depths):
+        space = mapspace.space(work, (height, width), memory, places, cols, K)
         if space.legal:
             return space
     _refuse(work, machine, memory, places)

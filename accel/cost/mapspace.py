@@ -45,12 +45,14 @@ def space(
     memory: Memory,
     places: Places,
     cols: int | None = None,
+    depth: int | None = None,
 ) -> Space:
     """The legal blocks of a layer, or of its pieces of `cols`, on an array of some sides.
 
     Strips are divisors of the output rows, or whole images; slices of K and of N are
     multiples of the array's sides, and the whole. Beyond `MOST_BLOCKS`, slices are powers
     of two of the sides, the largest that fit, and the whole; images are powers of two.
+    Slices of K are `depth` instead, if it is given.
     """
     strips = [d for d in range(1, work.out_rows + 1) if not work.out_rows % d]
     images = list(range(2, work.images + 1))
@@ -59,6 +61,7 @@ def space(
     if everything > MOST_BLOCKS:
         images = [n for n in images if n & (n - 1) == 0 or n == work.images]
         Ks, Ns = _thinned(work, sides, memory)
+    Ks = Ks if depth is None else [depth]
     rows = [(1, d) for d in strips] + [(n, work.out_rows) for n in images]
     table = [(i, s, K, N) for (i, s), K, N in product(rows, Ks, Ns)]
     blocks = Blocks(*np.array(table, np.int64).T, cols=cols)
@@ -72,7 +75,7 @@ def space(
 def smallest(work: Work, sides: tuple[int, int]) -> Blocks:
     """The smallest blocks that are ever tried."""
     cols = next(reversed(narrower(work)), None)
-    return Blocks(1, 1, min(sides[0], work.K), min(sides[1], work.N), cols)
+    return Blocks(1, 1, 1, min(sides[1], work.N), cols)
 
 
 def groups(work: Work, blocks: Blocks) -> Iterator[Group]:

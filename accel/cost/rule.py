@@ -70,12 +70,12 @@ def _weights(work: Work, machine: Machine, memory: Memory) -> list[tuple[int, in
     of K or slices of it."""
     rows, cols = sides(machine)
     narrow = min(cols, work.N)
-    slices = _slice(work, rows, narrow, memory)
+    slices = slice_of(work, rows, narrow, memory)
     whole = [(work.K, work.N)] if memory.weight_bytes >= work.K * work.N else []
     return [*whole, (slices, narrow)]
 
 
-def _slice(work: Work, rows: int, cols: int, memory: Memory) -> int:
+def slice_of(work: Work, rows: int, cols: int, memory: Memory) -> int:
     """Terms of K in a block of some columns: all if they fit; else whole rows of the array,
     as many as fit twice; else what fits, one at least."""
     twice = 2 if memory.double_buffered else 1

@@ -15,6 +15,7 @@ from accel.cost.mapping import Mapping
 from accel.cost.memory import Memory
 from accel.cost.movement import held, moved
 from accel.cost.presets import PRESETS
+from accel.cost.rule import fixed
 from accel.cost.walk import walk
 from accel.cost.work import Work
 from accel.machine import Systolic
@@ -177,9 +178,17 @@ def test_no_mapping_fits() -> None:
     """The layer, the buffer, and what the smallest blocks need."""
     work = Work(name="fc7", row_bytes=64, K=64, N=64)
     with pytest.raises(
-        InputError, match=r"`--weight-kib` \(=0.0976562\).*fc7.*take 512 bytes"
+        InputError, match=r"`--weight-kib` \(=0.0302734\).*fc7.*take 32 bytes"
     ):
-        choose(work, CHIP.machine, Memory(weight_bytes=100))
+        choose(work, CHIP.machine, Memory(weight_bytes=31))
+
+
+def test_slices_lower_than_the_array_where_no_others_fit() -> None:
+    """Three terms of sixteen columns, twice; what the fixed rule maps, the mapper does."""
+    work, small = Work(name="fc7", row_bytes=64, K=64, N=64), Memory(weight_bytes=100)
+    found = choose(work, CHIP.machine, small).mapping
+    ruled = fixed(work, CHIP.machine, small)
+    assert (found.K, found.N) == (ruled.K, ruled.N) == (3, 16)
 
 
 def test_an_overflow_is_refused() -> None:
