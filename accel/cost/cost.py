@@ -16,6 +16,7 @@ from accel.cost.mapper import (
     Evaluated,
     Objective,
     choose,
+    cut_up,
     evaluate,
     on_chip,
 )
@@ -23,6 +24,7 @@ from accel.cost.mapping import Mapping
 from accel.cost.preset import Preset
 from accel.cost.reasons import reasons
 from accel.cost.rule import fixed, kept
+from accel.cost.too_small import TooSmall
 from accel.cost.traffic import OPERANDS, Traffic, total
 from accel.cost.walk import Places
 from accel.cost.work import Work
@@ -41,7 +43,7 @@ def cost(
     preset: Preset,
     *,
     mapping: How = "mapper",
-    objective: Objective = "cycles",
+    objective: Objective = "balanced",
 ) -> dict[str, Any]:
     """Everything about a network on a chip, ready for JSON.
 
@@ -53,6 +55,13 @@ def cost(
       InputError: a choice is none, or no blocks of a layer fit.
     """
     _check(mapping, objective)
+    try:
+        return _cost(workload, chip, preset, mapping, objective)
+    except TooSmall as error:
+        raise error.in_file(chip.sources) from None
+
+
+def _cost(workload, chip, preset, mapping: How, objective: Objective) -> dict[str, Any]:
     layers = workload.works
     prices = energies.prices(preset, chip.capacities, clock_mhz=chip.memory.clock_mhz)
     places = kept(list(layers), chip.memory)
@@ -104,7 +113,10 @@ def _layer(work, places, choice, chip, preset, prices) -> tuple[dict[str, Any], 
     if choice is None:
         found = fixed(work, machine, memory, places)
         got = evaluate(work, machine, memory, found, places)
-        why = "the fixed rule; " + reasons(work, found, got.totals, None, 0)
+        piece, _ = found.pieces(work)[0]
+        one = evaluate(piece, machine, memory, replace(found, cols=None), places)
+        said = reasons(piece, found, one.totals, None, 0)
+        why = f"the fixed rule; {cut_up(work, found)}{said}"
         tried = None
     else:
         found, got, why = choice.mapping, Evaluated(*choice[1:3], None), choice.why
@@ -120,6 +132,7 @@ def _layer(work, places, choice, chip, preset, prices) -> tuple[dict[str, Any], 
         **_spent(got.totals, got.counters, chip.multipliers),
         "kept": vars(places),
         "mapping": _mapping(found),
+        "column_pieces": found.column_pieces(work),
         "why": why,
         "mappings": tried,
         **_figures(work.macs, cycles, compute, traffic, chip),

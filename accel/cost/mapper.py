@@ -6,18 +6,21 @@ integers, which cannot overflow, so that what wins is what is said.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 
 from accel.cost import closed_form, mapspace
-from accel.cost.closed_form import Totals
+from accel.cost.closed_form import Cut, Totals, cut
 from accel.cost.energy import Prices, energy
-from accel.cost.mapping import Blocks, Mapping
+from accel.cost.mapping import Blocks, Mapping, narrower
 from accel.cost.memory import Memory
 from accel.cost.movement import accumulations, held, moved
 from accel.cost.reasons import reasons
-from accel.cost.rule import sides
+from accel.cost.rule import sides, slice_of
+from accel.cost.too_small import require_room
 from accel.cost.traffic import Traffic
 from accel.cost.walk import Places, port_cycles
 from accel.cost.work import Work
@@ -27,9 +30,17 @@ from accel.machine import Machine
 from accel.predict import timing
 from configs.errors import InputError
 
-# What is made small: cycles, energy, or energy times cycles; ties by DRAM bytes.
-Objective = Literal["cycles", "energy", "edp"]
-OBJECTIVES = ("cycles", "energy", "edp")
+# What is made small. balanced: DRAM bytes among the mappings that take at most 1 % more
+# cycles than the fastest; cycles, ties by DRAM bytes; energy; energy times cycles.
+Objective = Literal["balanced", "cycles", "energy", "edp"]
+OBJECTIVES = {
+    "balanced": "the fewest DRAM bytes within 1 % of the fewest cycles",
+    "cycles": "the fewest cycles",
+    "energy": "the least energy",
+    "edp": "the least energy times cycles",
+}
+# Cycles more than the fewest that "balanced" allows: one in so many.
+_SLACK = 100
 # Where maps lie if nothing else is said.
 _DRAM = Places()
 
@@ -65,7 +76,7 @@ def choose(
     memory: Memory,
     places: Places = _DRAM,
     *,
-    objective: Objective = "cycles",
+    objective: Objective = "balanced",
     prices: Prices | None = None,
 ) -> Choice:
     """The best legal mapping of a layer; `prices` for an objective that needs energy.
@@ -73,21 +84,24 @@ def choose(
     Raises:
       InputError: no mapping fits, or the layer's counts pass 2^63.
     """
-    if objective != "cycles" and prices is None:
+    if objective in ("energy", "edp") and prices is None:
         raise ValueError(f"objective {objective!r} needs prices")
-    space = mapspace.space(work, sides(machine), memory, places)
-    if not space.legal:
-        _refuse(work, machine, memory, places)
+    space = _space(work, machine, memory, places)
+    cols = space.blocks.cols
+    piece = work if cols is None else work.piece(cols)
     found = [
         (order, group, *_key(got, objective))
-        for group in mapspace.groups(work, space.blocks)
+        for group in mapspace.groups(piece, space.blocks)
         for order in group.orders
-        for got in [_group(work, machine, memory, places, group, order, prices)]
+        for got in [_group(piece, machine, memory, places, group, order, prices)]
     ]
-    ranked = _ranked(found)
+    ranked = _ranked(found, balanced=objective == "balanced")
     mapping = _mapping(space.blocks, *ranked.first)
-    exact = evaluate(work, machine, memory, mapping, places, prices)
-    if _key(exact, objective) != ranked.key:
+    exact = evaluate(piece, machine, memory, mapping, places, prices)
+    fastest = _mapping(space.blocks, *ranked.least)
+    least = evaluate(piece, machine, memory, fastest, places, prices)
+    keys = _key(exact, objective), _key(least, objective)
+    if keys != (ranked.key, ranked.least_key):
         raise InputError(
             f"`{work.name}` ({work.macs} multiplications) is too large: its counts pass "
             f"2^63; use fewer images."
@@ -95,10 +109,38 @@ def choose(
     rival = None
     if ranked.second:
         other = _mapping(space.blocks, *ranked.second)
-        rival = other, evaluate(work, machine, memory, other, places, prices).totals
+        rival = other, evaluate(piece, machine, memory, other, places, prices).totals
     counts = (space.everything, space.candidates, space.legal, ranked.evaluated)
-    why = reasons(work, mapping, exact.totals, rival, ranked.equals)
+    why = reasons(piece, mapping, exact.totals, rival, ranked.equals)
+    if cols is not None:
+        mapping = replace(mapping, cols=cols)
+        why = f"{cut_up(work, mapping)}{why}"
+        exact = evaluate(work, machine, memory, mapping, places, prices)
     return Choice(mapping, exact.totals, exact.counters, *counts, why)
+
+
+def cut_up(work: Work, mapping: Mapping) -> str:
+    """What is said before the reasons of a layer, which are those of one of its pieces."""
+    if mapping.cols is None:
+        return ""
+    pieces = mapping.column_pieces(work)
+    return (
+        f"no row of {work.out_cols:,} columns fits: cut into {pieces:,} pieces of "
+        f"{mapping.cols:,} columns, one after the other, each "
+    )
+
+
+def _space(work, machine, memory, places) -> mapspace.Space:
+    """Of the layer; with slices of K lower than the array where no others fit; of its
+    widest pieces that fit where no whole row does."""
+    height, width = sides(machine)
+    depth = slice_of(work, height, min(width, work.N), memory)
+    depths = (None, depth) if depth < height else (None,)
+    for cols, K in product((None, *narrower(work)), depths):
+        space = mapspace.space(work, (height, width), memory, places, cols, K)
+        if space.legal:
+            return space
+    _refuse(work, machine, memory, places)
 
 
 def evaluate(
@@ -109,17 +151,30 @@ def evaluate(
     places: Places = _DRAM,
     prices: Prices | None = None,
 ) -> Evaluated:
-    """One mapping by the closed form."""
-    form = closed_form.cut(work, mapping)
-    return _evaluate(work, machine, memory, places, form, mapping.order, prices)
+    """One mapping by the closed form; of a layer in pieces, the sum of them."""
+    parts = [
+        (count, *_run(piece, machine, memory, places, cut(piece, mapping), mapping.order))
+        for piece, count in mapping.pieces(work)
+    ]
+    totals = Totals(*_summed([(count, one) for count, one, _ in parts]))
+    counters = Counters(*_summed([(count, one) for count, _, one in parts]))
+    form = cut(work, mapping)
+    return _priced(work, machine, form, totals, counters, prices)
+
+
+def _summed(parts: list[tuple[int, tuple]]) -> list[int]:
+    """Each field of some tuples, all so many times."""
+    fields = zip(*([count * v for v in one] for count, one in parts), strict=True)
+    return [sum(values) for values in fields]
 
 
 def _group(work, machine, memory, places, group, order, prices) -> Evaluated:
-    form = closed_form.cut(work, group.blocks)._replace(trips=group.trips)
-    return _evaluate(work, machine, memory, places, form, order, prices)
+    form = cut(work, group.blocks)._replace(trips=group.trips)
+    found = _run(work, machine, memory, places, form, order)
+    return _priced(work, machine, form, *found, prices)
 
 
-def _evaluate(work, machine, memory, places, form, order, prices) -> Evaluated:
+def _run(work, machine, memory, places, form, order) -> tuple[Totals, Counters]:
     def predict(m, k, n) -> Counters:
         return timing.predict(machine, Gemm(work.name, 1, m, k, n))
 
@@ -132,7 +187,10 @@ def _evaluate(work, machine, memory, places, form, order, prices) -> Evaluated:
         outputs_kept=int(places.outputs_kept),
         double_buffered=memory.double_buffered,
     )
-    counters = closed_form.counted(form, predict)
+    return totals, closed_form.counted(form, predict)
+
+
+def _priced(work, machine, form, totals, counters, prices) -> Evaluated:
     if prices is None:
         return Evaluated(totals, counters, None)
     traffic = on_chip(work, machine, form, counters, totals)
@@ -141,18 +199,19 @@ def _evaluate(work, machine, memory, places, form, order, prices) -> Evaluated:
 
 
 def on_chip(
-    work: Work, machine: Machine, form: closed_form.Cut, counters: Counters, totals: Totals
+    work: Work, machine: Machine, form: Cut, counters: Counters, totals: Totals
 ) -> Traffic:
     """What one repeat of a layer moves, at every level."""
-    sums, cut = work.M * work.N, (form.trips["K"], form.size["K"], form.last["K"])
-    added = accumulations(machine, macs=counters.macs, sums=sums, K=cut)
+    sums, slices = work.M * work.N, (form.trips["K"], form.size["K"], form.last["K"])
+    added = accumulations(machine, macs=counters.macs, sums=sums, K=slices)
     return moved(counters, totals, sums=sums, held=held(machine), added=added)
 
 
 def _key(found: Evaluated, objective: Objective) -> tuple:
-    """What is compared, first to last; smaller is better."""
+    """What is compared, first to last; smaller is better. Of "balanced" the other way
+    round, among those that are fast enough."""
     dram = sum(found.totals[2:])
-    if objective == "cycles":
+    if objective in ("balanced", "cycles"):
         return found.totals.cycles, dram
     if objective == "energy":
         return found.energy, found.totals.cycles
@@ -164,13 +223,16 @@ class _Ranked(NamedTuple):
     # Order and index of the best, its key, and the best of those that are worse.
     first: tuple[str, int]
     key: tuple
+    # The same of the one with the smallest key, which is the best unless bytes decide.
+    least: tuple[str, int]
+    least_key: tuple
     second: tuple[str, int] | None
     # Others as good as the best; all evaluated.
     equals: int
     evaluated: int
 
 
-def _ranked(found: list[tuple]) -> _Ranked:
+def _ranked(found: list[tuple], *, balanced: bool) -> _Ranked:
     """Best first; of equals the one with the largest blocks, then the first order."""
     orders = np.concatenate(
         [np.full(g.index.size, mapspace.ORDERS.index(order)) for order, g, *_ in found]
@@ -181,27 +243,32 @@ def _ranked(found: list[tuple]) -> _Ranked:
         for i in range(2)
     ]
     ranking = np.lexsort((orders, -index, keys[1], keys[0]))
+    least = ranking[0]
+    if balanced:
+        slow = keys[0] - keys[0][least] > keys[0][least] // _SLACK
+        ranking = np.lexsort((orders, -index, keys[0], keys[1], slow))
+    best = ranking[0]
 
     def at(place: int) -> tuple[str, int]:
-        return mapspace.ORDERS[orders[ranking[place]]], int(index[ranking[place]])
+        return mapspace.ORDERS[orders[place]], int(index[place])
 
-    best = [key[ranking[0]] for key in keys]
-    same = int(((keys[0] == best[0]) & (keys[1] == best[1])).sum())
-    second = at(same) if same < ranking.size else None
-    return _Ranked(at(0), tuple(b.item() for b in best), second, same - 1, ranking.size)
+    def key(place: int) -> tuple:
+        return tuple(values[place].item() for values in keys)
+
+    same = int(((keys[0] == keys[0][best]) & (keys[1] == keys[1][best])).sum())
+    second = at(ranking[same]) if same < ranking.size else None
+    return _Ranked(
+        at(best), key(best), at(least), key(least), second, same - 1, ranking.size
+    )
 
 
 def _mapping(blocks: Blocks, order: str, index: int) -> Mapping:
-    return Mapping(**{k: int(v[index]) for k, v in blocks._asdict().items()}, order=order)
+    images, strip, K, N = (int(size[index]) for size in blocks[:4])
+    return Mapping(images=images, strip=strip, K=K, N=N, order=order)
 
 
 def _refuse(work: Work, machine: Machine, memory: Memory, places: Places) -> NoReturn:
     least = Mapping(**mapspace.smallest(work, sides(machine))._asdict())
     needed = least.capacity(work, memory, **vars(places))
-    name, need = next(
-        (name, need) for name, need in needed.items() if need > getattr(memory, name)
-    )
-    raise InputError(
-        f"`{name}` (={getattr(memory, name)}) is too small for {work.name}, whose "
-        f"smallest blocks take {need} bytes; use {need} or more, or fewer images."
-    )
+    require_room(memory, needed, f"the smallest blocks of {work.name}", "fewer images")
+    raise RuntimeError(f"nothing of {work.name} fits, though its smallest blocks do")

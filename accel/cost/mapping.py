@@ -4,6 +4,10 @@ Blocks of M are whole output rows: either strips of one image, all of one height
 several whole images. Their input comes as whole rows of the maps with all channels,
 whatever the slice of K: slices of K cut weights and sums only. Inside a block the array's
 own tiles run as the machine does them.
+
+A layer of which not even one row fits is cut into pieces of some output columns, the last
+one perhaps narrower. Pieces are done one after the other like layers of their own: each
+fetches its weights, and the columns of input that it shares with its neighbour.
 """
 
 from __future__ import annotations
@@ -12,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from accel.cost.memory import Memory
+from accel.cost.too_small import require_room
 from accel.cost.work import Work
 from accel.predict.closed_forms import Size, ceil_divide
 from configs.checks import check_types, require, require_positive
-from configs.errors import InputError
 
 # Loops over blocks, outermost first.
 Order = Literal["MKN", "MNK", "KMN", "KNM", "NMK", "NKM"]
@@ -28,6 +32,8 @@ class Blocks(NamedTuple):
     strip: Size
     K: Size
     N: Size
+    # Columns of a piece, the same of all; None: rows are not cut.
+    cols: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,8 @@ class Mapping:
     K: int
     N: int
     order: Order = "MNK"
+    # Output columns of a piece; None: rows are not cut.
+    cols: int | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -59,6 +67,24 @@ class Mapping:
             most = getattr(work, name)
             fits = getattr(self, name) <= most
             require(self, fits, name, f"must be at most the {most} of {work.name}.")
+        if self.cols is not None:
+            fits = 1 <= self.cols < work.out_cols and work.col_bytes is not None
+            rule = f"must be in 1..{work.out_cols - 1} of {work.name}, its step known."
+            require(self, fits, "cols", rule)
+
+    def pieces(self, work: Work) -> list[tuple[Work, int]]:
+        """What is done one after the other: layers of some columns, and how many of each.
+
+        The layer itself, once, where rows are not cut.
+        """
+        if self.cols is None:
+            return [(work, 1)]
+        whole, left = divmod(work.out_cols, self.cols)
+        found = [(work.piece(self.cols), whole)]
+        return [*found, (work.piece(left), 1)] if left else found
+
+    def column_pieces(self, work: Work) -> int:
+        return sum(count for _, count in self.pieces(work))
 
     def trips(self, work: Work) -> dict[str, int]:
         """Blocks in each dimension."""
@@ -87,13 +113,8 @@ class Mapping:
         """Refuses blocks that do not fit the buffers."""
         self.require_fit(work)
         kept = {"inputs_kept": inputs_kept, "outputs_kept": outputs_kept}
-        for name, need in self.capacity(work, memory, **kept).items():
-            stated = getattr(memory, name)
-            if need > stated:
-                raise InputError(
-                    f"`{name}` (={stated}) is too small for {work.name}, whose blocks "
-                    f"take {need} bytes; use {need} or more, or smaller blocks."
-                )
+        needed = self.capacity(work, memory, **kept)
+        require_room(memory, needed, f"the blocks of {work.name}", "smaller blocks")
 
 
 def trips(work: Work, blocks: Mapping | Blocks) -> dict[str, Size]:
@@ -122,9 +143,10 @@ def capacity(
     written are still sums, in the sum buffer.
     """
     count = trips(work, blocks)
-    rows = blocks.images * blocks.strip * work.out_cols
+    piece = work if blocks.cols is None else work.piece(blocks.cols)
+    rows = blocks.images * blocks.strip * piece.out_cols
     held = {
-        "activation_bytes": (blocks.images * work.strip_bytes(blocks.strip), count["M"]),
+        "activation_bytes": (blocks.images * piece.strip_bytes(blocks.strip), count["M"]),
         "weight_bytes": (blocks.K * blocks.N, count["K"] * count["N"]),
         "sum_bytes": (4 * rows * blocks.N, count["M"] * count["N"]),
     }
@@ -138,6 +160,15 @@ def capacity(
     elif outputs_kept:
         need["activation_bytes"] = need["activation_bytes"] + work.output_bytes
     return need
+
+
+def narrower(work: Work) -> list[int]:
+    """Output columns of pieces to try, one after the other: halves, quarters and so on."""
+    if work.col_bytes is None:
+        return []
+    bits = (work.out_cols - 1).bit_length()
+    found = {ceil_divide(work.out_cols, 1 << bit) for bit in range(1, bits + 1)}
+    return sorted(found, reverse=True)
 
 
 def one_if(condition: Any) -> Size:

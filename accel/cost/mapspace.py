@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accel.cost.mapping import Blocks, Order, capacity, trips
+from accel.cost.mapping import Blocks, Order, capacity, narrower, trips
 from accel.cost.memory import Memory
 from accel.cost.walk import Places
 from accel.cost.work import Work
@@ -39,12 +39,20 @@ class Group(NamedTuple):
     orders: tuple[Order, ...]
 
 
-def space(work: Work, sides: tuple[int, int], memory: Memory, places: Places) -> Space:
-    """The legal blocks of a layer on an array of some sides.
+def space(
+    work: Work,
+    sides: tuple[int, int],
+    memory: Memory,
+    places: Places,
+    cols: int | None = None,
+    depth: int | None = None,
+) -> Space:
+    """The legal blocks of a layer, or of its pieces of `cols`, on an array of some sides.
 
     Strips are divisors of the output rows, or whole images; slices of K and of N are
     multiples of the array's sides, and the whole. Beyond `MOST_BLOCKS`, slices are powers
     of two of the sides, the largest that fit, and the whole; images are powers of two.
+    Slices of K are `depth` instead, if it is given.
     """
     strips = [d for d in range(1, work.out_rows + 1) if not work.out_rows % d]
     images = list(range(2, work.images + 1))
@@ -53,19 +61,21 @@ def space(work: Work, sides: tuple[int, int], memory: Memory, places: Places) ->
     if everything > MOST_BLOCKS:
         images = [n for n in images if n & (n - 1) == 0 or n == work.images]
         Ks, Ns = _thinned(work, sides, memory)
+    Ks = Ks if depth is None else [depth]
     rows = [(1, d) for d in strips] + [(n, work.out_rows) for n in images]
     table = [(i, s, K, N) for (i, s), K, N in product(rows, Ks, Ns)]
-    blocks = Blocks(*np.array(table, np.int64).T)
+    blocks = Blocks(*np.array(table, np.int64).T, cols=cols)
     fits = np.ones(len(table), bool)
     for name, need in capacity(work, memory, blocks, **vars(places)).items():
         fits &= need <= getattr(memory, name)
-    legal = Blocks(*(size[fits] for size in blocks))
+    legal = Blocks(*(size[fits] for size in blocks[:4]), cols=cols)
     return Space(legal, 6 * everything, 6 * len(table), 6 * int(fits.sum()))
 
 
 def smallest(work: Work, sides: tuple[int, int]) -> Blocks:
     """The smallest blocks that are ever tried."""
-    return Blocks(1, 1, min(sides[0], work.K), min(sides[1], work.N))
+    cols = next(reversed(narrower(work)), None)
+    return Blocks(1, 1, 1, min(sides[1], work.N), cols)
 
 
 def groups(work: Work, blocks: Blocks) -> Iterator[Group]:
@@ -83,7 +93,8 @@ def groups(work: Work, blocks: Blocks) -> Iterator[Group]:
         if not index.size:
             continue
         known = {d: wanted[d] if wanted[d] < 3 else count[d][index] for d in wanted}
-        yield Group(Blocks(*(s[index] for s in blocks)), index, known, _orders(wanted))
+        some = Blocks(*(size[index] for size in blocks[:4]), cols=blocks.cols)
+        yield Group(some, index, known, _orders(wanted))
 
 
 def _orders(kinds: dict[str, int]) -> tuple[Order, ...]:

@@ -12,6 +12,7 @@ from accel.cost import presets, units
 from accel.cost.machines import CHIPS, SIDES, Chip
 from accel.cost.memory import Memory
 from accel.cost.toml_lines import TomlLines
+from accel.cost.too_small import given_in
 from accel.machine import Dot, Mac, Systolic, Tile
 from accel.sourced import Sourced
 from configs.checks import brief
@@ -201,4 +202,4 @@ def _checked(file: TomlLines, key: str, kind: type, made: dict[str, Any]) -> Non
 
 
 def _given(path: Path, value: int, unit: str) -> Sourced:
-    return Sourced(value=value, unit=unit, source=f"given in {path.name}", status="assumed")
+    return Sourced(value=value, unit=unit, source=given_in(path), status="assumed")

@@ -1,19 +1,24 @@
 """The fixed rule that the sweep maps every design by, written plainly.
 
-Loops M, N, K with K whole: no partial sum leaves the chip. All weights stay if they fit,
-else one tile of the array's columns at a time; blocks of rows are as large as they can be.
+Loops M, N, K: no partial sum leaves the chip. All weights stay if they fit, else one tile
+of the array's columns at a time, with all of K or, where that does not fit either, slices
+of it, whose sums stay; blocks of rows are as large as they can be.
+Where not even one row fits, the layer is cut into pieces of columns, as few as it takes,
+whose blocks are one row of one image each.
 """
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NoReturn
 
-from accel.cost.mapping import Mapping
+from accel.cost.mapping import Mapping, narrower
 from accel.cost.memory import Memory
+from accel.cost.too_small import require_room
 from accel.cost.walk import Places
 from accel.cost.work import Work
 from accel.machine import Dot, Mac, Machine, Systolic, Tile
-from configs.errors import InputError, unknown
+from configs.errors import unknown
 
 # Where maps lie if nothing else is said.
 _DRAM = Places()
@@ -52,13 +57,37 @@ def fixed(work: Work, machine: Machine, memory: Memory, places: Places = _DRAM) 
     Raises:
       InputError: not even the smallest blocks of the rule fit.
     """
-    narrow = min(sides(machine)[1], work.N)
-    widths = [work.N] if memory.weight_bytes >= work.K * work.N else []
-    for N in (*widths, narrow):
-        found = _largest(work, memory, N, places)
-        if found:
+    choices = _weights(work, machine, memory)
+    for K, N in choices:
+        for images, strip in reversed(_rows(work)):
+            found = Mapping(images=images, strip=strip, K=K, N=N)
+            if _fits(found, work, memory, places):
+                return found
+    for cols, (K, N) in product(narrower(work), choices):
+        found = Mapping(strip=1, K=K, N=N, cols=cols)
+        if _fits(found, work, memory, places):
             return found
-    _refuse(work, memory, narrow, places)
+    _refuse(work, choices[-1], memory, places)
+
+
+def _weights(work: Work, machine: Machine, memory: Memory) -> list[tuple[int, int]]:
+    """(K, N) of the blocks of weights tried: all of them; else columns of the array, all
+    of K or slices of it."""
+    rows, cols = sides(machine)
+    narrow = min(cols, work.N)
+    slices = slice_of(work, rows, narrow, memory)
+    whole = [(work.K, work.N)] if memory.weight_bytes >= work.K * work.N else []
+    return [*whole, (slices, narrow)]
+
+
+def slice_of(work: Work, rows: int, cols: int, memory: Memory) -> int:
+    """Terms of K in a block of some columns: all if they fit; else whole rows of the array,
+    as many as fit twice; else what fits, one at least."""
+    twice = 2 if memory.double_buffered else 1
+    if (1 if cols == work.N else twice) * work.K * cols <= memory.weight_bytes:
+        return work.K
+    room = memory.weight_bytes // (twice * cols)
+    return min(work.K, max(1, room // rows * rows if room >= rows else room))
 
 
 def _rows(work: Work) -> list[tuple[int, int]]:
@@ -71,22 +100,16 @@ def _rows(work: Work) -> list[tuple[int, int]]:
     return strips + ([(work.images, work.out_rows)] if work.images > 1 else [])
 
 
-def _largest(work: Work, memory: Memory, N: int, places: Places) -> Mapping | None:
-    for images, strip in reversed(_rows(work)):
-        mapping = Mapping(images=images, strip=strip, K=work.K, N=N)
-        needed = mapping.capacity(work, memory, **vars(places))
-        if all(need <= getattr(memory, name) for name, need in needed.items()):
-            return mapping
-    return None
+def _fits(mapping: Mapping, work: Work, memory: Memory, places: Places) -> bool:
+    needed = mapping.capacity(work, memory, **vars(places))
+    return all(need <= getattr(memory, name) for name, need in needed.items())
 
 
-def _refuse(work: Work, memory: Memory, N: int, places: Places) -> NoReturn:
-    smallest = Mapping(strip=1, K=work.K, N=N)
+def _refuse(work: Work, weights, memory: Memory, places: Places) -> NoReturn:
+    K, N = weights
+    cols = next(reversed(narrower(work)), None)
+    smallest = Mapping(strip=1, K=K, N=N, cols=cols)
     needed = smallest.capacity(work, memory, **vars(places))
-    name, need = next(
-        (name, need) for name, need in needed.items() if need > getattr(memory, name)
-    )
-    raise InputError(
-        f"`{name}` (={getattr(memory, name)}) is too small for {work.name}, whose smallest "
-        f"blocks by the fixed rule take {need} bytes; use {need} or more, or the mapper."
-    )
+    what = f"the smallest blocks of {work.name} by the fixed rule"
+    require_room(memory, needed, what, "the mapper")
+    raise RuntimeError(f"nothing of {work.name} fits, though its smallest blocks do")

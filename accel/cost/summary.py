@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from accel.cost.mapper import OBJECTIVES
 from accel.cost.reasons import megabytes
 from accel.cost.workload import counted, each, listed, plural
 from configs.tables import Figures
@@ -33,6 +34,9 @@ def print_cost(report: Mapping[str, Any]) -> None:
         "machine",
         f"{chip['name']}: {chip['machine']}, {clock} MHz, DRAM {rate:g} GB/s",
     )
+    objective = report["objective"]
+    each_with = f"{objective}: each layer with {OBJECTIVES.get(objective)}"
+    found.add_row("mapping", each_with if objective else "the fixed rule")
     found.add_row(
         "time",
         f"{report['latency_ms']:.4g} ms for "

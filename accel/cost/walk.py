@@ -15,7 +15,7 @@ Slow and obvious; `closed_form` equals it, and `stepped` steps it cycle by cycle
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import product
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from typing import NamedTuple
 from accel.cost.mapping import Mapping
 from accel.cost.memory import Memory
 from accel.cost.work import Work
-from accel.counters import Counters
+from accel.counters import Counters, total
 from accel.gemm import Gemm
 from accel.machine import Machine
 from accel.predict import timing
@@ -152,12 +152,25 @@ def walk(
     places: Places = Places(),
     wait: Callable[[list[Block], Memory], int] | None = None,
 ) -> Walked:
-    """Everything about a layer, block by block.
+    """Everything about a layer, block by block; of one in pieces, piece by piece.
 
     Raises:
       InputError: the blocks are none of this layer, or do not fit the buffers.
     """
     mapping.require_legal(work, memory, **vars(places))
+    whole = replace(mapping, cols=None)
+    found = [
+        _walk(machine, piece, memory, whole, places, wait)
+        for piece, count in mapping.pieces(work)
+        for _ in range(count)
+    ]
+    counters = total([one.counters for one in found])
+    return Walked(
+        *(sum(v) for v in zip(*(one[:-1] for one in found), strict=True)), counters
+    )
+
+
+def _walk(machine, work, memory, mapping, places, wait) -> Walked:
     found = list(blocks(machine, work, memory, mapping, places))
     counted = [block.counters for block in found]
     one = Walked(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from configs.checks import check_types, require, require_positive
 
@@ -27,6 +27,9 @@ class Work:
     stride: int = 1
     # Bytes of one padded input row: columns that are used, times channels.
     row_bytes: int
+    # Bytes of it from output column to output column: step times channels. None: not
+    # known, and rows cannot be cut.
+    col_bytes: int | None = None
     K: int
     N: int
     # The same product so many times, each with an input of its own: groups, heads, steps.
@@ -47,6 +50,9 @@ class Work:
         sets = self.weight_sets
         fits = sets is None or 0 <= sets <= self.repeats
         require(self, fits, "weight_sets", f"must be in 0..{self.repeats}, the repeats.")
+        step = self.col_bytes
+        fits = step is None or (step > 0 and (self.out_cols - 1) * step < self.row_bytes)
+        require(self, fits, "col_bytes", "must leave bytes of a row for its last column.")
 
     @property
     def positions(self) -> int:
@@ -71,6 +77,14 @@ class Work:
         """Bytes of the input rows of one image that `rows` neighbouring output rows span,
         from the first to the last; a stride beyond the kernel skips none in between."""
         return ((rows - 1) * self.stride + self.kernel_rows) * self.row_bytes
+
+    def piece(self, cols: int) -> Work:
+        """The layer for some of its output columns only, with the input they need: pieces
+        next to each other read the columns between them twice."""
+        if cols == self.out_cols:
+            return self
+        row = self.row_bytes - (self.out_cols - cols) * (self.col_bytes or 0)
+        return replace(self, out_cols=cols, row_bytes=row)
 
     @property
     def input_bytes(self) -> int:

@@ -64,5 +64,6 @@ def _work(gemm: Gemm, info: LayerInfo, *, chained: bool) -> Work:
         kernel_rows=spec.kernel[0],
         stride=spec.stride[0],
         row_bytes=columns * (info.input_shape[2] // spec.groups),
+        col_bytes=spec.stride[1] * (info.input_shape[2] // spec.groups),
         chained=chained,
     )

@@ -104,6 +104,7 @@ def convolution(row: Row, images: int) -> Work:
         kernel_rows=found.reach[0],
         stride=found.strides[0],
         row_bytes=columns * channels,
+        col_bytes=found.strides[1] * channels,
         K=kernel * channels,
         N=filters,
         repeats=groups * row.size(REPEAT, 1),

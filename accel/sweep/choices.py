@@ -12,19 +12,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accel.cost.mapping import Mapping
+from accel.cost.mapping import Mapping, narrower
 from accel.cost.walk import SUM_BYTES
 from accel.cost.work import Work
 from accel.sweep.space import Space
 from configs.errors import InputError
 
+# Blocks of weights: columns of the array, all of them, slices for the first capacity on.
+_COLUMNS, _ALL, _SLICES = range(3)
 # Most bytes of the table of options; beyond it the space has too many buffers.
 _MOST_BYTES = 1 << 28
 REASONS = ("activation_bytes", "weight_bytes", "sum_bytes", "together")
 
 
 class Options(NamedTuple):
-    """Mappings that designs of a space choose from, [layers, options]; int64."""
+    """Mappings that designs of a space choose from, [layers, parts, options]; int64.
+
+    The second part is the last piece of a layer whose rows are cut; there is only one part
+    where no layer's are.
+    """
 
     # Blocks of rows: how many, rows of the product in each and in the last.
     trips: np.ndarray
@@ -37,6 +43,10 @@ class Options(NamedTuple):
     whole: np.ndarray
     inputs_kept: np.ndarray
     outputs_kept: np.ndarray
+    # How often a part is done.
+    count: np.ndarray
+    # Bytes of weights that slices of K are cut for, 0 where K is whole; None: everywhere.
+    room: np.ndarray | None
 
 
 class Choices(NamedTuple):
@@ -52,36 +62,46 @@ class Choices(NamedTuple):
 
 
 class _Candidates(NamedTuple):
-    """Blocks of rows of one layer, ascending; [candidates]."""
+    """Blocks of rows of one layer, ascending; [parts, candidates]."""
 
     trips: np.ndarray
     rows: np.ndarray
     rows_last: np.ndarray
     inputs: np.ndarray
     inputs_last: np.ndarray
+    count: np.ndarray
 
 
 def candidates(work: Work) -> list[Mapping]:
-    """Blocks of rows that the rule tries, ascending: strips, then whole images."""
+    """Blocks of rows that the rule tries, ascending: pieces of one row, strips, then whole
+    images."""
+    size = {"K": work.K, "N": work.N}
+    pieces = [Mapping(strip=1, cols=cols, **size) for cols in narrower(work)[::-1]]
     strips = [s for s in range(1, work.out_rows + 1) if work.out_rows % s == 0]
-    blocks = [Mapping(strip=strip, K=work.K, N=work.N) for strip in strips]
+    blocks = [Mapping(strip=strip, **size) for strip in strips]
     images = [1 << bit for bit in range(1, work.images.bit_length())]
     images = sorted({i for i in images if i < work.images} | {work.images} - {1})
-    whole = [Mapping(images=i, strip=work.out_rows, K=work.K, N=work.N) for i in images]
-    return blocks + whole
+    whole = [Mapping(images=i, strip=work.out_rows, **size) for i in images]
+    return pieces + blocks + whole
 
 
 def _cut(work: Work) -> _Candidates:
     found = []
     for mapping in candidates(work):
-        image = mapping.strip * work.out_cols
-        trips = mapping.trips(work)["M"]
-        strips = mapping.strip < work.out_rows
-        left = 1 if strips else work.images - (trips - 1) * mapping.images
-        strip = work.strip_bytes(mapping.strip)
-        rows = mapping.images * image
-        found.append((trips, rows, left * image, mapping.images * strip, left * strip))
-    return _Candidates(*np.array(found, np.int64).T)
+        parts = [_part(mapping, *part) for part in mapping.pieces(work)]
+        none = (*parts[0][:-1], 0)
+        found.append([*parts, none][:2])
+    return _Candidates(*np.array(found, np.int64).transpose(2, 1, 0))
+
+
+def _part(mapping: Mapping, work: Work, count: int) -> tuple[int, ...]:
+    image = mapping.strip * work.out_cols
+    trips = mapping.trips(work)["M"]
+    strips = mapping.strip < work.out_rows
+    left = 1 if strips else work.images - (trips - 1) * mapping.images
+    strip = work.strip_bytes(mapping.strip)
+    rows = mapping.images * image
+    return trips, rows, left * image, mapping.images * strip, left * strip, count
 
 
 def kept(works: Sequence[Work], activation_bytes: np.ndarray) -> tuple:
@@ -122,28 +142,40 @@ def choose(works: Sequence[Work], space: Space) -> Choices:
 
 
 def _layer(work: Work, cut: _Candidates, space: Space, inputs_kept, outputs_kept) -> tuple:
-    """2 * candidate + whole of one layer, or -1, [cols, A, W, S]; and why there is none."""
+    """Candidate and weights of one layer, as `_code` joins them, or -1, [cols, A, W, S];
+    and why there is none."""
     A, W, S = (np.array(getattr(space, n)) for n in REASONS[:3])
-    many = np.where(cut.trips > 1, 2, 1)
+    many = np.where(cut.trips[0] > 1, 2, 1)
     beside = work.output_bytes * outputs_kept[:, None]
-    fits_A = inputs_kept[:, None] | (cut.inputs * many + beside <= A[:, None])
+    fits_A = inputs_kept[:, None] | (cut.inputs[0] * many + beside <= A[:, None])
+    pieces = len(narrower(work))
     found, reasons = [], []
     for cols in space.cols:
-        code = np.full((len(A), len(W), len(S)), -1, np.int64)
-        # What comes last has the last word.
-        for N, whole in ((min(cols, work.N), 0), (work.N, 1)):
-            wide = N < work.N
-            sums = SUM_BYTES * cut.rows * N * (2 if wide else many)
-            fits = fits_A[:, None, :] & (sums <= S[:, None])
-            best = _last(fits)[:, None, :]
-            held = (work.K * N * (1 + wide) <= W)[:, None]
-            code = np.where((best >= 0) & held, 2 * best + whole, code)
-            if not whole:
-                reasons.append(_blame(fits_A, sums <= S[:, None], held[:, 0], best >= 0))
-        found.append(code)
+        narrow = min(cols, work.N)
+        wide = narrow < work.N
+        sums = SUM_BYTES * cut.rows[0]
+        fits_S = sums * narrow * (2 if wide else many) <= S[:, None]
+        by_columns = _last(fits_A[:, None, :] & fits_S)[:, None, :]
+        all_held = _last(fits_A[:, None, :] & (sums * work.N * many <= S[:, None]))
+        # All of K of some columns, or slices of it.
+        held = work.K * narrow * (1 + wide) <= W
+        some = held | (2 * narrow <= W)
+        columns = np.where(some[:, None], by_columns, -1)
+        every = np.where((work.K * work.N <= W)[:, None], all_held[:, None, :], -1)
+        kinds = np.where(held, _COLUMNS, _SLICES + np.arange(len(W)))[:, None]
+        # Pieces of rows are what is left when neither fits with whole rows.
+        takes = (every >= pieces) | ((columns < pieces) & (every >= columns))
+        best = np.where(takes, every, columns)
+        kind = np.where(takes, _ALL, kinds)
+        found.append(np.where(best < 0, -1, _code(best, kind, len(W))))
+        reasons.append(_blame(fits_A, fits_S, some, by_columns >= 0))
     # A layer that has a mapping blames nothing.
     code = np.stack(found)
     return code, np.stack(reasons, axis=1) & (code < 0)
+
+
+def _code(candidate, kind, capacities: int):
+    return candidate * (_SLICES + capacities) + kind
 
 
 def _last(fits: np.ndarray) -> np.ndarray:
@@ -170,12 +202,22 @@ def _gathered(tables, codes, blamed, space: Space) -> Choices:
     """Options that occur, and each design's number among them."""
     lists = [np.unique(code[code >= 0]) for code in codes]
     most = max(len(codes) for codes in lists)
+    kinds = _SLICES + len(space.weight_bytes)
+    capacities = np.array([*[0] * _SLICES, *space.weight_bytes], np.int64)
     columns = []
     for cut, used in zip(tables, lists, strict=True):
         used = np.pad(used, (0, most - len(used)), constant_values=0)
-        blocks = (field[used // 8] for field in cut)
-        columns.append((*blocks, used // 4 % 2, used // 2 % 2, used % 2))
-    options = Options(*(np.stack(field) for field in zip(*columns, strict=True)))
+        *blocks, count = (field[:, used // (4 * kinds)] for field in cut)
+        kind = used // 4 % kinds
+        rest = (kind == _ALL, used // 2 % 2, used % 2, count, capacities[kind])
+        columns.append([np.broadcast_to(v, count.shape) for v in (*blocks, *rest)])
+    options = Options(
+        *(np.stack(field).astype(np.int64) for field in zip(*columns, strict=True))
+    )
+    if (options.count == [[1], [0]]).all():
+        options = Options(*(field[:, :1] for field in options))
+    if not options.room.any():
+        options = options._replace(room=None)
     flat = [code.reshape(len(space.cols), -1) for code in codes]
     chosen = [
         np.where(code < 0, most, np.searchsorted(used, code)).astype(np.int16)

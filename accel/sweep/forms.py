@@ -1,7 +1,8 @@
-"""Closed forms of a layer under the sweep's rule: K whole, so blocks are M x N only.
+"""Closed forms of a layer under the sweep's rule: sums stay until they are finished.
 
-Blocks follow each other row by row ("MNK"): T_M rows of T_N blocks. What a period moves
-depends on where it stands, and ten places stand for all (`periods`). Everything takes
+Blocks follow each other row by row ("MNK"): T_M rows of T_N blocks, each of T_K slices.
+What a period moves depends on where it stands: ten places stand for all where K is whole
+(`periods`), 22 where it is cut (`sliced_periods`). Everything takes
 arrays that broadcast, and nothing is decided by a value; ceilings are in `dma_cycles`,
 maxima in `period`. Numbers are whole: int64 in tables, float64 below 2^53 over designs.
 """
@@ -39,6 +40,9 @@ class Blocks(NamedTuple):
     inputs_last: Array
     # 1 where the output goes to DRAM.
     leaves: Array
+    # Slices of K and terms of the last one, where `K` are those of a slice; None: whole.
+    T_K: Array | None = None
+    K_last: Array | None = None
 
 
 class Period(NamedTuple):
@@ -122,6 +126,60 @@ def periods(b: Blocks, work: Work) -> tuple[list[Period], list[Array]]:
     ]
     ends = [first_inputs + b.K * b.n, b.leaves * b.m_last * b.n_last]
     return found, ends
+
+
+def sliced_periods(b: Blocks, full: Work, last: Work) -> list[Period]:
+    """The same where K is cut into T_K > 1 slices: full ones and the last one.
+
+    Every block needs weights of its own. Sums stay while the slices follow each other, so
+    that the first block of a group [m, n] follows results that leave, and the last one
+    comes before the next group.
+    """
+    S, T, L = b.T_M, b.T_N, b.T_K
+    many, wide = flag(S > 1), flag(T > 1)
+    between, middle = jnp.maximum(S - 2, 0), jnp.maximum(T - 2, 0)
+    w, w_last = b.K * b.n, b.K * b.n_last
+    rest, rest_last = b.K_last * b.n, b.K_last * b.n_last
+    out, out_last = b.leaves * b.m * b.n, b.leaves * b.m_last * b.n
+    row_end = b.leaves * b.m * b.n_last
+    # After the first slice of a group comes a full one, or the last.
+    more = flag(L > 2)
+    then, then_last = rest + more * (w - rest), rest_last + more * (w_last - rest_last)
+    # Where a row begins: full columns, or all there are.
+    begin, begin_w = then_last + wide * (then - then_last), w_last + wide * (w - w_last)
+    above = full.right + wide * (full.inner - full.right)
+    lowest = full.corner + wide * (full.bottom - full.corner)
+    found = [
+        # The first slice: of the first group, of those that begin the other rows.
+        Period(jnp.ones_like(S), lowest + many * (above - lowest), begin),
+        Period(between, above, begin + row_end),
+        Period(many, lowest, begin + row_end),
+        # Of groups inside a row, of the last of a row.
+        Period((S - 1) * middle, full.inner, then + out),
+        Period(middle, full.bottom, then + out_last),
+        Period((S - 1) * wide, full.right, then_last + out),
+        Period(wide, full.corner, then_last + out_last),
+        # The last slice: before full columns, before the last ones.
+        Period((S - 1) * middle, last.inner, w),
+        Period(middle, last.bottom, w),
+        Period((S - 1) * wide, last.inner, w_last),
+        Period(wide, last.bottom, w_last),
+        # Before a whole row, before the last row, and the very last.
+        Period(between, last.right, begin_w + b.inputs),
+        Period(many, last.right, begin_w + b.inputs_last),
+        Period(jnp.ones_like(S), last.corner, jnp.zeros_like(w)),
+    ]
+    # Slices between: before a full one, before the last one.
+    groups = ((S - 1) * (T - 1), S - 1, T - 1, jnp.ones_like(S))
+    for count, moved in (
+        (jnp.maximum(L - 3, 0), (w, w_last, w, w_last)),
+        (more, (rest, rest_last, rest, rest_last)),
+    ):
+        found += [
+            Period(count * group, compute, bytes_)
+            for group, compute, bytes_ in zip(groups, full, moved, strict=True)
+        ]
+    return found
 
 
 class Rates(NamedTuple):

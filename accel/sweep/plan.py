@@ -9,7 +9,9 @@ import numpy as np
 
 from accel.cost import sram
 from accel.cost.energy import Capacities, Prices, prices, static_per_cycle
+from accel.cost.mapping import narrower
 from accel.cost.preset import Preset
+from accel.cost.walk import SUM_BYTES
 from accel.cost.work import Work
 from accel.sweep import choices as rule
 from accel.sweep.program import BLOCK, Tables
@@ -66,7 +68,7 @@ def make(works: Sequence[Work], space: Space, preset: Preset) -> Plan:
     rates, size = _rates(space, preset)
     column = {
         name: np.array([[getattr(work, name)] for work in works], np.int64)
-        for name in ("K", "N", "M", "repeats")
+        for name in ("K", "N", "repeats")
     }
     rows, cols = (np.array(axis, np.int64) for axis in (space.rows, space.cols))
     flow, row, col = (
@@ -89,7 +91,7 @@ def make(works: Sequence[Work], space: Space, preset: Preset) -> Plan:
 
 def _in_blocks(chosen: rule.Choices) -> np.ndarray:
     """[cols, blocks, layers, BLOCK]; what fills the last block has no mapping."""
-    none = chosen.options.rows.shape[1]
+    none = chosen.options.rows.shape[2]
     short = -chosen.chosen.shape[-1] % BLOCK
     full = np.pad(chosen.chosen, ((0, 0), (0, 0), (0, short)), constant_values=none)
     cols, layers, _ = full.shape
@@ -175,21 +177,45 @@ def _most(work: Work, space: Space) -> tuple[int, int, int, int]:
     """
     M, K, N = work.M, work.K, work.N
     side = 2 * space.rows[-1] + space.cols[-1]
-    rows = work.images * work.out_rows
-    tiles_K, tiles_N = -(-K // space.rows[0]), -(-N // space.cols[0])
+    pieces, depth = _pieces(work, space), _depth(work, space)
+    rows = work.images * work.out_rows * pieces
+    slices = -(-K // depth)
+    tiles_K, tiles_N = -(-K // min(depth, space.rows[0])), -(-N // space.cols[0])
     tiles_M = M // min(space.rows[0], space.cols[0]) + rows
     busy = max(
         tiles_K * tiles_N * (rows * side + M),
-        tiles_M * tiles_N * (K + side),
+        tiles_M * tiles_N * (K + slices * side),
         tiles_K * tiles_M * (tiles_N * side + N),
     )
     buffers = tiles_N * M * K + tiles_M * K * N + 8 * M * N * tiles_K + 5 * M * N
     # Strips of one row overlap most, or, of a stride beyond the kernel, whole images skip
     # least.
     whole = work.strip_bytes(work.out_rows)
-    inputs = work.images * max(work.out_rows * work.strip_bytes(1), whole)
+    inputs = work.images * pieces * max(work.out_rows * work.strip_bytes(1), whole)
     moved = inputs + rows * K * N + M * N
-    return busy, buffers, moved, rows * tiles_N
+    return busy, buffers, moved, rows * tiles_N * slices
+
+
+def _pieces(work: Work, space: Space) -> int:
+    """Most pieces that the rows of a layer are cut into, beside the smallest buffers."""
+    narrow = min(work.N, space.cols[-1])
+    for cols in (work.out_cols, *narrower(work)):
+        blocks = 2 * work.piece(cols).strip_bytes(1)
+        # A kept output takes room too, but then there is room for the whole input.
+        need = blocks + (0 if blocks <= work.input_bytes else work.output_bytes)
+        sums = 2 * SUM_BYTES * cols * narrow
+        if need <= space.activation_bytes[0] and sums <= space.sum_bytes[0]:
+            break
+    return -(-work.out_cols // cols)
+
+
+def _depth(work: Work, space: Space) -> int:
+    """Fewest terms of K in a block, beside the smallest weight buffer."""
+    narrow = min(work.N, space.cols[-1])
+    room = space.weight_bytes[0] // (2 * narrow)
+    if room >= work.K:
+        return work.K
+    return max(1, min(room, space.rows[0]))
 
 
 def _dearest(space: Space, preset: Preset) -> Prices:

@@ -40,9 +40,8 @@ class Tables(NamedTuple):
     # [layers, 1]
     K: Array
     N: Array
-    M: Array
     repeats: Array
-    # [layers, options]
+    # [layers, parts, options]
     options: Options
     # [cols, blocks, layers, BLOCK], option of a layer, the last for none.
     chosen: Array
@@ -76,46 +75,87 @@ class Priced(NamedTuple):
     chip_bytes: Array
 
 
-def blocks(tables: Tables, cols: Array) -> forms.Blocks:
-    """The blocks of every option on an array so wide."""
-    o = tables.options
+def blocks(tables: Tables, rows: Array, cols: Array) -> forms.Blocks:
+    """The blocks of every option on an array so large, [layers, parts * options]."""
+    layers = len(tables.K)
+    o = jax.tree.map(lambda field: field.reshape(layers, -1), tables.options)
     inputs = 1 - o.inputs_kept
     n = jnp.where(o.whole == 1, tables.N, jnp.minimum(tables.N, cols))
     T_N = -(-tables.N // n)
-    return forms.Blocks(
+    whole = forms.Blocks(
         T_M=o.trips, T_N=T_N, m=o.rows, m_last=o.rows_last, n=n,
         n_last=tables.N - (T_N - 1) * n, K=tables.K,
         inputs=o.inputs * inputs, inputs_last=o.inputs_last * inputs,
         leaves=1 - o.outputs_kept,
     )  # fmt: skip
+    if o.room is None:
+        return whole
+    # Options of other arrays have no meaning here; at least one term keeps them numbers.
+    room = jnp.maximum(o.room // (2 * n), 1)
+    slices = jnp.where(room >= rows, room // rows * rows, room)
+    K = jnp.where(o.room > 0, jnp.minimum(slices, tables.K), tables.K)
+    T_K = -(-tables.K // K)
+    return whole._replace(T_K=T_K, K=K, K_last=tables.K - (T_K - 1) * K)
 
 
 def _counted(
     b: forms.Blocks, dataflow: Dataflow, rows, cols
-) -> tuple[forms.Work, Counters]:
-    """Cycles of the array in each kind of block, and its counters over all blocks."""
+) -> tuple[list[forms.Work], Counters]:
+    """Cycles of the array in each kind of block, and its counters over all blocks.
+
+    Where K is cut, of blocks of a full slice first, then of the last one.
+    """
     m, n, count = forms.places(b)
-    counters = forms.array_counters(dataflow, m, b.K[None], n, rows=rows, cols=cols)
-    total = Counters(*(
-        jnp.sum(jnp.broadcast_to(value, count.shape) * count, axis=0) for value in counters
-    ))  # fmt: skip
-    work = jnp.broadcast_to(counters.cycles, count.shape)
-    return forms.Work(*work), total
+    kinds = [(b.K, count)]
+    if b.T_K is not None:
+        kinds = [(b.K, count * (b.T_K - 1)[None]), (b.K_last, count)]
+    works, total = [], None
+    for K, times in kinds:
+        counters = forms.array_counters(dataflow, m, K[None], n, rows=rows, cols=cols)
+        some = Counters(*(
+            jnp.sum(jnp.broadcast_to(value, times.shape) * times, axis=0)
+            for value in counters
+        ))  # fmt: skip
+        works.append(forms.Work(*jnp.broadcast_to(counters.cycles, count.shape)))
+        total = some if total is None else Counters(*map(jnp.add, total, some))
+    return works, total
+
+
+def _joined(tables: Tables, value: Array) -> Array:
+    """[layers, parts * options, ...] as the sums over parts, [layers, options, ...]."""
+    count = tables.options.count
+    apart = value.reshape(*count.shape, *value.shape[2:])
+    times = count.reshape(*count.shape, *(1 for _ in value.shape[2:]))
+    return (apart * times.astype(value.dtype)).sum(1)
 
 
 def _priced(tables: Tables, b: forms.Blocks, dataflow: Dataflow, rows, cols) -> tuple:
     """Work of the blocks, and what the options of all layers cost."""
-    work, counted = _counted(b, dataflow, rows, cols)
+    works, counted = _counted(b, dataflow, rows, cols)
     cut = forms.flag(b.T_N > 1)
-    sums, zero = tables.M * tables.N, jnp.zeros_like(counted.macs)
+    if b.T_K is not None:
+        cut = forms.flag((b.T_N > 1) | (b.T_K > 1))
+    sums = ((b.T_M - 1) * b.m + b.m_last) * tables.N
+
+    def joined(value: Array) -> Array:
+        return _joined(tables, jnp.broadcast_to(value, b.m.shape))
+
+    counted, sums, inputs, weights, outputs = jax.tree.map(joined, (
+        counted,
+        sums,
+        (b.T_M - 1) * b.inputs + b.inputs_last,
+        tables.K * tables.N * (1 + cut * (b.T_M - 1)),
+        b.leaves * sums,
+    ))  # fmt: skip
+    zero = jnp.zeros_like(counted.macs)
     dram = Totals(
         cycles=zero,
         compute=counted.cycles,
-        dram_inputs=(b.T_M - 1) * b.inputs + b.inputs_last,
-        dram_weights=tables.K * tables.N * (1 + cut * (b.T_M - 1)),
+        dram_inputs=inputs,
+        dram_weights=weights,
         dram_sums_read=zero,
         dram_sums_written=zero,
-        dram_outputs=b.leaves * sums,
+        dram_outputs=outputs,
     )
     traffic = moved(counted, dram, sums=sums, held=_HELD[dataflow])
     spent = energy(traffic, macs=counted.macs, cycles=0, prices=tables.prices)
@@ -127,9 +167,19 @@ def _priced(tables: Tables, b: forms.Blocks, dataflow: Dataflow, rows, cols) -> 
         activation=at.buffer_inputs + at.buffer_outputs, weight=at.buffer_weights,
         sum=at.buffer_sums, chip_bytes=traffic.buffer,
     )  # fmt: skip
-    shape = b.m.shape
-    whole = (jnp.broadcast_to(v * tables.repeats, shape) for v in priced)
-    return work, Priced(*(v.astype(jnp.float64) for v in whole))
+    whole = (v * tables.repeats for v in priced)
+    return works, Priced(*(v.astype(jnp.float64) for v in whole))
+
+
+def _periods(b: forms.Blocks, works: list[forms.Work]) -> tuple[list[forms.Period], list]:
+    """Of the options whose K is whole, and of those where it is cut."""
+    found, ends = forms.periods(b, works[0])
+    if b.T_K is None:
+        return found, ends
+    sliced = forms.flag(b.T_K > 1)
+    cut = forms.sliced_periods(b, *works)
+    found = [one._replace(count=one.count * (1 - sliced)) for one in found]
+    return found + [one._replace(count=one.count * sliced) for one in cut], ends
 
 
 def table(tables: Tables, array: Array, at_rates: Array) -> tuple[Array, Array]:
@@ -139,11 +189,11 @@ def table(tables: Tables, array: Array, at_rates: Array) -> tuple[Array, Array]:
     that remain numbers in every product.
     """
     rows, cols = tables.sides[array]
-    b = blocks(tables, cols)
+    b = blocks(tables, rows, cols)
     branches = [lambda b, d=d: _priced(tables, b, d, rows, cols) for d in _HELD]
-    work, priced = lax.switch(tables.dataflow[array], branches, b)
+    works, priced = lax.switch(tables.dataflow[array], branches, b)
     rates = forms.Rates(at_rates[0], at_rates[1])
-    cycles = forms.cycles(*forms.periods(b, work), rates)
+    cycles = _joined(tables, forms.cycles(*_periods(b, works), rates))
     cycles = cycles * tables.repeats[..., None].astype(jnp.float64)
     fields = jnp.stack(priced)
     return (

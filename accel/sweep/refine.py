@@ -15,6 +15,9 @@ from accel.cost.preset import Preset
 from accel.cost.work import Work
 from accel.sweep.space import Design, Space
 
+# What the mapper makes small here, as `cost` does if nothing else is asked.
+OBJECTIVE: mapper.Objective = "balanced"
+
 
 class LayerCost(NamedTuple):
     """One layer of a design, all its repeats."""
@@ -37,7 +40,8 @@ def layers(
     found = []
     for work, places in zip(works, rule.kept(list(works), memory), strict=True):
         if best:
-            mapping = mapper.choose(work, machine, memory, places, prices=price).mapping
+            chosen = mapper.choose(work, machine, memory, places, objective=OBJECTIVE)
+            mapping = chosen.mapping
         else:
             mapping = rule.fixed(work, machine, memory, places)
         cost = mapper.evaluate(work, machine, memory, mapping, places, price)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 
 from accel.cost.preset import Preset
+from accel.cost.rule import fixed, kept
+from accel.cost.too_small import TooSmall
 from accel.cost.work import Work
 from accel.sweep import front as fronts
 from accel.sweep import plan as plans
@@ -63,7 +66,7 @@ def sweep(
         raise InputError("`works` (=[]) must hold a layer with weights.")
     plan = plans.make(works, space, preset)
     if not plan.choices.legal.any():
-        raise InputError(_none_legal(plan))
+        _refuse(works, space)
     key = state.identity(works, space, preset, names)
     began = time.perf_counter()
     with jax.enable_x64(True):
@@ -112,15 +115,16 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _none_legal(plan: plans.Plan) -> str:
-    shares = plan.choices.reasons.reshape(4, -1).mean(1)
-    name = plans.rule.REASONS[int(np.argmax(shares))]
-    field = "sum_bytes" if name == "together" else name
-    axis = getattr(plan.space, field)
-    return (
-        f"`{field}` (={axis[-1]} at most) is too small for some layer's smallest blocks in "
-        f"every design; use larger capacities."
-    )
+def _refuse(works: Sequence[Work], space: Space) -> NoReturn:
+    """No design is legal: says so of the one with the largest buffers."""
+    last = {name: getattr(space, name)[-1] for name in plans.rule.REASONS[:3]}
+    design = replace(space.design(0), **last)
+    try:
+        for work, places in zip(works, kept(list(works), design.memory), strict=True):
+            fixed(work, design.machine, design.memory, places)
+    except TooSmall as error:
+        raise error.at_most() from None
+    raise RuntimeError("no design is legal, though all layers of one have a mapping")
 
 
 class _Runner:

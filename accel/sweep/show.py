@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from accel.cost.mapper import OBJECTIVES
+from accel.sweep.refine import OBJECTIVE
 from configs.tables import count
 from quant.summary import console, plain, right
 
@@ -29,7 +31,7 @@ def print_sweep(summary: Mapping[str, Any]) -> None:
     out.print(_named(summary))
     out.print(f"\n{summary['rule']}")
     if "refined" in summary:
-        out.print("best mapped: each layer with the mapping that takes the fewest cycles.")
+        out.print(f"best mapped: each layer with {OBJECTIVES[OBJECTIVE]}.")
     out.print(f"Energies: {summary['preset']}.")
     fastest = summary["named"]["fastest"]
     for command in (fastest.get("cost"), fastest.get("verify")):

@@ -22,7 +22,7 @@ from configs.errors import InputError
 from train.rundir import write_bytes
 
 # Changes with the meaning of the file or of the numbers in it.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def identity(

@@ -16,8 +16,9 @@ from accel.sweep.metrics import HEAT, METRICS, WHOLE
 from accel.sweep.space import Space
 
 RULE = (
-    "Fixed mapping rule: loops M, N, K with K whole; all of N if the weights fit, else one "
-    "array of columns; the largest blocks of rows that fit. Double buffered, no ports. "
+    "Fixed mapping rule: loops M, N, K; all of N if the weights fit, else one array of "
+    "columns, of all of K or, where that does not fit, slices of it whose sums stay; the "
+    "largest blocks of rows that fit, or pieces of one row. Double buffered, no ports. "
     "Area is a proxy: multipliers + buffer bytes. Bandwidth and clock have no area, and "
     "the energy of a byte does not depend on them."
 )

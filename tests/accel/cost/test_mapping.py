@@ -47,7 +47,7 @@ def test_kept_maps_lie_there_whole(kept: tuple, strip: int, input_bytes: int) ->
     mapping, flags = Mapping(strip=strip, K=18, N=8), dict.fromkeys(kept, True)
     assert mapping.capacity(WORK, Memory(), **flags)["activation_bytes"] == need
     small = Memory(activation_bytes=need - 1)
-    with pytest.raises(InputError, match=f"take {need} bytes"):
+    with pytest.raises(InputError, match=f"take {need:,} bytes"):
         mapping.require_legal(WORK, small, **flags)
     mapping.require_legal(WORK, Memory(activation_bytes=need), **flags)
 

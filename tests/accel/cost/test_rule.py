@@ -1,10 +1,12 @@
 """The fixed rule: what it keeps, which blocks it takes, what it refuses."""
 
+from dataclasses import replace
+
 import pytest
 
 from accel.cost.memory import Memory
 from accel.cost.rule import fixed, kept
-from accel.cost.walk import Places
+from accel.cost.walk import Places, walk
 from accel.cost.work import Work
 from accel.machine import Systolic
 from configs.errors import InputError
@@ -65,7 +67,23 @@ def test_a_kept_output_leaves_less_room_for_the_input() -> None:
 
 def test_too_small_buffers_are_refused() -> None:
     """With the buffer, the layer, and the bytes of the smallest blocks."""
-    with pytest.raises(InputError, match=r"`weight_bytes` \(=143\).*conv1.*take 144"):
-        fixed(WORK, ARRAY, Memory(weight_bytes=143))
-    with pytest.raises(InputError, match=r"`sum_bytes` \(=10\)"):
+    with pytest.raises(InputError, match=r"`--weight-kib` \(=0.00683594\).*conv1.*take 8 "):
+        fixed(WORK, ARRAY, Memory(weight_bytes=7))
+    with pytest.raises(InputError, match=r"`--sum-kib` \(=0.00976562\)"):
         fixed(WORK, ARRAY, Memory(sum_bytes=10))
+
+
+@pytest.mark.parametrize(
+    ("weights", "K"),
+    [(18 * 4 * 2, 18), (18 * 4 * 2 - 1, 16), (2 * 4 * 7, 4), (2 * 4 * 3, 3)],
+)
+def test_k_is_cut_where_it_does_not_fit(weights: int, K: int) -> None:
+    """Whole rows of the array, twice; less than one where no more fits. No partial sum
+    leaves the chip, and the input comes once."""
+    work, memory = replace(WORK, N=12), Memory(weight_bytes=weights)
+    found = fixed(work, ARRAY, memory)
+    assert (found.K, found.N, found.order) == (K, 4, "MNK")
+    got = walk(ARRAY, work, memory, found)
+    assert got.dram_sums_written == got.dram_sums_read == 0
+    assert got.dram_inputs == work.input_bytes
+    assert got.dram_weights == 18 * 12 * found.trips(work)["M"]

@@ -67,5 +67,7 @@ def test_repeats_do_everything_again() -> None:
 
 def test_blocks_that_do_not_fit_are_refused() -> None:
     """With the buffer, its size, the layer and the bytes."""
-    with pytest.raises(InputError, match=r"`weight_bytes` \(=5\) is too small for l"):
+    with pytest.raises(
+        InputError, match=r"`--weight-kib` .* the blocks of l, which take 6 bytes"
+    ):
         walk(Mac(), WORK, Memory(weight_bytes=5), Mapping(strip=1, K=3, N=2))

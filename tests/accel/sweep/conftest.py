@@ -12,17 +12,19 @@ from accel.sweep.space import Space
 
 @pytest.fixture(scope="session")
 def works():
-    """Strips, whole images in ragged blocks, groups, chained and unchained layers."""
+    """Strips, pieces of rows, whole images in ragged blocks, slices of K, groups, chained
+    and unchained layers."""
     conv = {"images": 7, "kernel_rows": 3}
     return [
-        Work(name="conv1", **conv, out_rows=12, out_cols=10, row_bytes=36, K=27, N=5),
+        Work(name="conv1", **conv, out_rows=12, out_cols=10, row_bytes=36, K=27, N=5,
+             col_bytes=3),
         Work(
             name="conv2", **conv, out_rows=6, out_cols=4, row_bytes=30, K=45, N=22,
-            chained=True,
+            chained=True, col_bytes=5,
         ),
         Work(
             name="groups", **conv, out_rows=3, out_cols=2, row_bytes=44, stride=2, K=33,
-            N=11, repeats=2, chained=True,
+            N=11, repeats=2, chained=True, col_bytes=22,
         ),
         Work(name="side", **conv, out_rows=4, out_cols=4, row_bytes=18, K=27, N=9),
         Work(name="dense1", images=7, row_bytes=96, K=96, N=40, chained=True),
@@ -52,7 +54,7 @@ def small_space():
         dram_mb_per_s=(50, 3000),
         clock_mhz=(100, 700),
         activation_bytes=(500, 4000),
-        weight_bytes=(800, 8000),
+        weight_bytes=(28, 8000),
         sum_bytes=(400, 9000),
     )
 

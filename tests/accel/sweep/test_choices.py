@@ -8,6 +8,7 @@ import pytest
 from accel.cost import rule
 from accel.cost.work import Work
 from accel.sweep import choices, plan, reference
+from accel.sweep.choices import Options
 from accel.sweep.metrics import METRICS
 from accel.sweep.space import Space
 from configs.errors import InputError
@@ -26,7 +27,7 @@ SPACE = Space(
 
 
 def mapped(works, space, index):
-    """(blocks of rows, rows in each, whole N, kept) of every layer, or None."""
+    """(blocks of rows, rows in each, whole N, kept, pieces, K) of every layer, or None."""
     made = choices.choose(works, space)
     col = space.cols.index(space.design(index).cols)
     buffers = index % space.buffers
@@ -34,8 +35,17 @@ def mapped(works, space, index):
         return None
     found = []
     for layer, option in enumerate(made.chosen[col, :, buffers]):
-        o = [int(np.asarray(field)[layer, option]) for field in made.options]
-        found.append((o[0], o[1], bool(o[5]), bool(o[6]), bool(o[7])))
+        o = Options(*(
+            [0] if field is None else field[layer, :, option].tolist()
+            for field in made.options
+        ))  # fmt: skip
+        design, work = space.design(index), works[layer]
+        n = work.N if o.whole[0] else min(design.cols, work.N)
+        room, K = o.room[0] // (2 * n), work.K
+        if o.room[0]:
+            K = room // design.rows * design.rows if room >= design.rows else room
+        flags = bool(o.whole[0]), bool(o.inputs_kept[0]), bool(o.outputs_kept[0])
+        found.append((o.trips[0], o.rows[0], *flags, sum(o.count), K))
     return found
 
 
@@ -47,9 +57,9 @@ def wanted(works, design):
             one = rule.fixed(work, design.machine, design.memory, places)
         except InputError:
             return None
-        rows = one.images * one.strip * work.out_cols
-        whole = one.N == work.N
-        found.append((one.trips(work)["M"], rows, whole, *vars(places).values()))
+        rows = one.images * one.strip * (one.cols or work.out_cols)
+        whole, cut = one.N == work.N, (one.column_pieces(work), one.K)
+        found.append((one.trips(work)["M"], rows, whole, *vars(places).values(), *cut))
     return found
 
 
@@ -65,11 +75,26 @@ def differing(works, space):
     return wrong
 
 
+def test_slices_and_pieces_are_those_of_the_rule(works, space):
+    """Of a space in which many designs need one or the other."""
+    some = replace(
+        space, dataflow=("ws",), rows=(3,), cols=(2, 9), dram_mb_per_s=(100,),
+        clock_mhz=(100,), activation_bytes=(300, 4000), weight_bytes=(200, 450, 2000),
+        sum_bytes=(300, 500, 9000),
+    )  # fmt: skip
+    assert differing(works, some) == 0
+    found = [wanted(works, some.design(i)) for i in range(some.size)]
+    every = [one for layers in found if layers for one in layers]
+    assert sum(one[5] > 1 for one in every) > 5
+    sliced = [layers for layers in found if layers and layers[4][6] < works[4].K]
+    assert len(sliced) > 5
+
+
 def test_every_design_gets_the_blocks_of_the_rule():
     """Also where a kept output leaves no room for two strips of the input."""
     assert differing(TALL, SPACE) == 0
     kept = [wanted(TALL, SPACE.design(i)) for i in range(SPACE.size)]
-    assert any(one and one[0][-1] for one in kept)
+    assert any(one and one[0][4] for one in kept)
 
 
 def test_planted_an_output_that_takes_no_room_is_seen(monkeypatch):

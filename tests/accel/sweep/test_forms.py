@@ -56,7 +56,10 @@ def test_the_periods_are_those_of_all_blocks():
     cases = [drawn(draw, *cut) for cut in product(range(1, 7), repeat=2) for _ in range(8)]
     with jax.enable_x64(True):
         blocks, work = (
-            kind(*(jnp.array([field], jnp.int64) for field in zip(*some, strict=True)))
+            kind(*(
+                jnp.array([field], jnp.int64)
+                for field in zip(*(one[:10] for one in some), strict=True)
+            ))
             for kind, some in zip((forms.Blocks, forms.Work), zip(*cases, strict=True),
                                   strict=True)
         )  # fmt: skip
@@ -65,3 +68,58 @@ def test_the_periods_are_those_of_all_blocks():
         got = np.asarray(forms.cycles(*forms.periods(blocks, work), rates))[0]
     for found, (b, w) in zip(got.tolist(), cases, strict=True):
         assert found == [walked(b, w, *rate) for rate in RATES], b
+
+
+def sliced(b: forms.Blocks, full: forms.Work, last: forms.Work, clock, bandwidth) -> int:
+    """The same with slices of K inside, whose sums stay until the last one."""
+    reads, writes, busy = [], [0, 0], []
+    for m, n, k in product(range(b.T_M), range(b.T_N), range(b.T_K)):
+        low, right, end = m == b.T_M - 1, n == b.T_N - 1, k == b.T_K - 1
+        cols = b.n_last if right else b.n
+        inputs = b.inputs_last if low else b.inputs
+        reads.append((b.K_last if end else b.K) * cols + inputs * (n == k == 0))
+        rows = b.m_last if low else b.m
+        writes.append(b.leaves * rows * cols * end)
+        busy.append((last if end else full)[2 * low + right])
+    moved = zip([*reads, 0, 0], writes, strict=True)
+    dma = [-(-(r + w) * clock // bandwidth) for r, w in moved]
+    return dma[0] + sum(map(max, zip(busy, dma[1:-1], strict=True))) + dma[-1]
+
+
+def sliced_cases() -> list[tuple]:
+    draw, found = random.Random(9), []
+    for T_M, T_N, T_K in product(range(1, 5), range(1, 5), range(2, 6)):
+        blocks, full = drawn(draw, T_M, T_N)
+        _, last = drawn(draw, T_M, T_N)
+        blocks = blocks._replace(T_K=T_K, K_last=draw.randint(1, blocks.K))
+        found.append((blocks, full, last))
+    return found
+
+
+def sliced_cycles(cases: list[tuple], without: int | None = None) -> list[list[float]]:
+    with jax.enable_x64(True):
+        blocks, full, last = (
+            kind(*(jnp.array([field], jnp.int64) for field in zip(*some, strict=True)))
+            for kind, some in zip((forms.Blocks, forms.Work, forms.Work),
+                                  zip(*cases, strict=True), strict=True)
+        )  # fmt: skip
+        clock, bandwidth = (jnp.array(v, jnp.float64) for v in zip(*RATES, strict=True))
+        rates = forms.Rates(clock / bandwidth, 0.5 / bandwidth)
+        _, ends = forms.periods(blocks, full)
+        found = forms.sliced_periods(blocks, full, last)
+        assert len(found) == 22
+        found = [one for at, one in enumerate(found) if at != without]
+        return np.asarray(forms.cycles(found, ends, rates))[0].tolist()
+
+
+def test_the_periods_of_slices_are_those_of_all_blocks():
+    cases = sliced_cases()
+    for found, case in zip(sliced_cycles(cases), cases, strict=True):
+        assert found == [sliced(*case, *rate) for rate in RATES], case
+
+
+def test_every_period_of_slices_matters():
+    """Without any of the 22 the cycles of some layer are others."""
+    cases = sliced_cases()
+    right = sliced_cycles(cases)
+    assert all(sliced_cycles(cases, at) != right for at in range(22))
