@@ -83,6 +83,10 @@ class Cost:
     machine: str = "small_16x16"
     # Images at a time.
     batch: int = 1
+    # Widths of weights, and of activations but the first input and the last output, 1 to 8
+    # bits [those of the run if it is quantised, else 8].
+    weight_bits: int | None = None
+    activation_bits: int | None = None
     # horowitz_45nm, tpuv4i_7nm, eyeriss_65nm_relative, zigzag_tpu_like, or a .toml file of
     # energies [the machine's own].
     energy: str | None = None
@@ -108,6 +112,7 @@ class Cost:
         _require_batch(self)
         _require_price(self)
         _require_place(self)
+        _require_widths(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +123,10 @@ class Sweep:
 
     # Images at a time.
     batch: int = 1
+    # Widths of weights, and of activations but the first input and the last output, 1 to 8
+    # bits [those of the run if it is quantised, else 8].
+    weight_bits: int | None = None
+    activation_bits: int | None = None
     # Axes, each in ascending order; those left out suit the network.
     dataflow: tuple[Dataflow, ...] | None = None
     rows: tuple[int, ...] | None = None
@@ -154,6 +163,7 @@ class Sweep:
             require(self, some, name, "is empty; give values, or leave it out.")
         _require_price(self)
         _require_place(self)
+        _require_widths(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +234,13 @@ def buffer_bytes(field: str, kib: float) -> int:
 def _require_batch(command: Cost | Sweep | Tpu) -> None:
     fits = command.batch is None or 1 <= command.batch <= _MOST_IMAGES
     require(command, fits, "batch", f"must be in 1..{_MOST_IMAGES:,}; use 1.")
+
+
+def _require_widths(command: Cost | Sweep) -> None:
+    for name in ("weight_bits", "activation_bits"):
+        given = getattr(command, name)
+        fits = given is None or 1 <= given <= 8
+        require(command, fits, name, "must be in 1..8; use 4.")
 
 
 def _require_place(command: Cost | Sweep) -> None:
