@@ -129,7 +129,7 @@ def test_a_grouped_convolution_by_hand(read):
     assert list(found.works) == [
         Work(
             name="c", images=4, out_rows=27, out_cols=27, kernel_rows=5, stride=1,
-            row_bytes=31 * 48, K=1200, N=128, repeats=2,
+            row_bytes=31 * 48, col_bytes=48, K=1200, N=128, repeats=2,
         )
     ]  # fmt: skip
     assert found.works[0].macs == 4 * 223_948_800

@@ -47,7 +47,7 @@ def test_padded_rows_hold_all_columns_that_are_used(read):
     # ceil(5 / 2) + 1 = 4 columns: 3 * 2 + 3 = 9 of them, one beyond the map.
     assert work == Work(
         name="c", images=3, out_rows=4, out_cols=4, kernel_rows=3, stride=2,
-        row_bytes=9 * 2, K=18, N=4,
+        row_bytes=9 * 2, col_bytes=2 * 2, K=18, N=4,
     )  # fmt: skip
 
 
