@@ -123,6 +123,11 @@ class Cost:
     machine: str = "small_16x16"
     # Images at a time.
     batch: int = 1
+    # Width of the weights, 1 to 8 bits [that of the run if it is quantised, else 8].
+    weight_bits: int | None = None
+    # Width of the activations but the first input and the last output, 1 to 8 bits [that of
+    # the run if it is quantised, else 8].
+    activation_bits: int | None = None
     # horowitz_45nm, tpuv4i_7nm, eyeriss_65nm_relative, zigzag_tpu_like, or a .toml file of
     # energies [the machine's own].
     energy: str | None = None
@@ -148,6 +153,7 @@ class Cost:
         _require_batch(self)
         _require_price(self)
         _require_place(self)
+        _require_widths(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +164,11 @@ class Sweep:
 
     # Images at a time.
     batch: int = 1
+    # Width of the weights, 1 to 8 bits [that of the run if it is quantised, else 8].
+    weight_bits: int | None = None
+    # Width of the activations but the first input and the last output, 1 to 8 bits [that of
+    # the run if it is quantised, else 8].
+    activation_bits: int | None = None
     # Axis: what stays in the PEs, in ascending order as all axes; left out, an axis suits
     # the network.
     dataflow: tuple[Dataflow, ...] | None = None
@@ -202,6 +213,7 @@ class Sweep:
             require(self, some, name, "is empty; give values, or leave it out.")
         _require_price(self)
         _require_place(self)
+        _require_widths(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,6 +291,13 @@ def buffer_bytes(field: str, kib: float) -> int:
 def _require_batch(command: Cost | Sweep | Tpu) -> None:
     fits = command.batch is None or 1 <= command.batch <= _MOST_IMAGES
     require(command, fits, "batch", f"must be in 1..{_MOST_IMAGES:,}; use 1.")
+
+
+def _require_widths(command: Cost | Sweep) -> None:
+    for name in ("weight_bits", "activation_bits"):
+        given = getattr(command, name)
+        fits = given is None or 1 <= given <= 8
+        require(command, fits, name, "must be in 1..8; use 4.")
 
 
 def _require_place(command: Cost | Sweep) -> None:

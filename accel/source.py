@@ -53,6 +53,19 @@ def _workload(source: Source, images: int) -> Any:
     return workload(network_of(kind, value), images)
 
 
+def narrowed(asked: Any, workload: Any) -> Any:
+    """The workload of a command with the widths of its options, or of its run."""
+    from accel.cost import widths
+
+    kind, value = asked.source.require()
+    return widths.narrowed(
+        workload,
+        Path(value) if kind == "run" else None,
+        weight_bits=asked.weight_bits,
+        activation_bits=asked.activation_bits,
+    )
+
+
 def network_of(kind: str, value: str) -> Any:
     """The spec of a run, or of a config."""
     if kind == "run":

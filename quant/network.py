@@ -213,6 +213,14 @@ class IntNetwork:
     def output(self) -> Format:
         return list(self.walk())[-1].output
 
+    def packed_bytes(self) -> int:
+        """The same with the weights of a layer side by side, the last byte filled up."""
+        return sum(
+            -(-w.weight_bits * w.weights.size // 8)
+            + sum(a.nbytes for name, a in w.tensors().items() if name != "weights")
+            for w in self.weighted.values()
+        )
+
     def size_bytes(self) -> int:
         """Bytes of all integers in their containers."""
         return sum(

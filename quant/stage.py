@@ -184,6 +184,7 @@ def _metrics(
         "fake_quant_logits_different": int(np.sum(difference > 0)),
         "logit_step": network.output.scale,
         "size_bytes": network.size_bytes(),
+        "packed_bytes": network.packed_bytes(),
         "float_size_bytes": 4 * experiment.network.parameters,
         "layers": layer_data(network, dataset.test.images),
         "dataset": trained.metrics["dataset"],

@@ -41,7 +41,9 @@ def print_summary(metrics: dict, folder: Path) -> None:
         f"integers', by at most {largest:g} (one step is {step:g})",
     )
     size, before = metrics["size_bytes"], metrics["float_size_bytes"]
-    table.add_row("size", f"{size:,} bytes, {before / size:.1f}x less than float32")
+    packed = metrics.get("packed_bytes", size)
+    narrow = f"; packed {packed:,} bytes, {before / packed:.1f}x" if packed < size else ""
+    table.add_row("size", f"{size:,} bytes, {before / size:.1f}x less than float32{narrow}")
     out.print(table)
     out.print()
     out.print(_layers(metrics["layers"]))

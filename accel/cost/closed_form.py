@@ -19,7 +19,7 @@ from typing import NamedTuple
 from accel.cost import mapping as mappings
 from accel.cost.mapping import Blocks, Mapping, one_if
 from accel.cost.walk import SUM_BYTES
-from accel.cost.work import Work
+from accel.cost.work import BYTES, Bits, Work, packed
 from accel.counters import Counters
 from accel.predict.closed_forms import Size, ceil_divide, larger
 
@@ -36,6 +36,7 @@ class Cut(NamedTuple):
     # Bytes of the input of a block of rows.
     inputs: Size
     inputs_last: Size
+    bits: Bits = BYTES
 
 
 class Totals(NamedTuple):
@@ -68,6 +69,7 @@ def cut(work: Work, mapping: Mapping | Blocks) -> Cut:
         },
         inputs=mapping.images * strip,
         inputs_last=left * strip,
+        bits=work.bits,
     )
 
 
@@ -212,16 +214,17 @@ def _reads(form: Cut, before: Index, here: Index, edge: Size, kept) -> tuple[Siz
     later = 1 - one_if(here["K"] == 0)
     return (
         _changed(before, here, "M", edge) * (1 - kept[0]) * inputs,
-        _changed(before, here, "KN", edge) * k * n,
+        _changed(before, here, "KN", edge) * packed(form.bits.weights, k * n),
         _changed(before, here, "MN", edge) * later * SUM_BYTES * m * n,
     )
 
 
 def _writes(form: Cut, here: Index, after: Index, edge: Size, kept) -> tuple[Size, ...]:
     m, n = _size(form, "M", here), _size(form, "N", here)
-    goes = _changed(here, after, "MN", edge) * m * n
+    goes = _changed(here, after, "MN", edge)
     done = one_if(here["K"] == form.trips["K"] - 1)
-    return goes * (1 - done) * SUM_BYTES, goes * done * (1 - kept[1])
+    leaves = packed(form.bits.outputs, m * n) * (1 - kept[1])
+    return goes * (1 - done) * SUM_BYTES * m * n, goes * done * leaves
 
 
 def dma_cycles(moved: Size, clock_mhz: Size, dram_mb_per_s: Size) -> Size:

@@ -14,6 +14,7 @@ from accel.design_commands import Changes, Cost, buffer_bytes
 from accel.machine import Systolic
 from accel.source import (
     named,
+    narrowed,
     preset_of,
     refuse_there,
     replaced,
@@ -42,7 +43,7 @@ def command(asked: Cost, words: str) -> int:
     if out:
         refuse_there(out, (FILE, *PICTURES), asked.overwrite)
     with stdout_kept_clean():
-        workload = workload_of(asked.source, asked.batch)
+        workload = narrowed(asked, workload_of(asked.source, asked.batch))
         with working(f"mapping {len(workload.works)} layers"):
             how = {"mapping": asked.mapping, "objective": asked.objective}
             found = cost(workload, chip, preset, **how)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from accel.cost import energy as energies
-from accel.cost import movement, works
+from accel.cost import movement, narrow, works
 from accel.cost.closed_form import Totals, cut
 from accel.cost.dram_ratio import dram_ratio, explain
 from accel.cost.machines import Chip
@@ -27,7 +28,8 @@ from accel.cost.rule import fixed, kept
 from accel.cost.too_small import TooSmall
 from accel.cost.traffic import OPERANDS, Traffic, total
 from accel.cost.walk import Places
-from accel.cost.work import Work
+from accel.cost.widths import said
+from accel.cost.work import Bits, Work
 from accel.cost.workload import Workload
 from accel.counters import Counters
 from configs.errors import InputError
@@ -66,26 +68,44 @@ def _cost(workload, chip, preset, mapping: How, objective: Objective) -> dict[st
     prices = energies.prices(preset, chip.capacities, clock_mhz=chip.memory.clock_mhz)
     places = kept(list(layers), chip.memory)
     chosen: dict[tuple[Work, Places], Choice | None] = {}
-    rows, traffics = [], []
+    rows, traffics, spent = [], [], []
     for work, here in zip(layers, places, strict=True):
         key = replace(work, name="layer", chained=False), here
+        price = narrow.priced(prices, preset, work.bits)
         if mapping == "mapper" and key not in chosen:
-            kind = {"objective": objective, "prices": prices}
+            kind = {"objective": objective, "prices": price}
             chosen[key] = choose(work, chip.machine, chip.memory, here, **kind)
-        row, traffic = _layer(work, here, chosen.get(key), chip, preset, prices)
+        row, traffic, energy = _layer(work, here, chosen.get(key), chip, preset, price)
         rows.append(row)
         traffics.append(traffic)
+        spent.append(energy)
     return {
         "machine": chip.to_dict(),
         **{"preset": preset.name, "mapping": mapping},
         "objective": objective if mapping == "mapper" else None,
-        "workload": workload.to_dict(),
-        **_totals(workload, rows, total(traffics), chip, preset, prices),
+        "workload": workload.to_dict() | {"widths": said(layers)},
+        **_totals(workload, rows, total(traffics), chip, preset, spent),
         "dram": {**dram_ratio(preset)._asdict(), "explained": explain(preset)},
-        "notes": energies.notes(preset, chip.capacities),
+        "notes": energies.notes(preset, chip.capacities) + _widths(layers, preset),
         "not_counted": list(NOT_COUNTED),
         "layers": rows,
     }
+
+
+def _widths(layers: Sequence[Work], preset: Preset) -> list[str]:
+    """What a reader of a network of narrow numbers must know."""
+    narrow_ones = sorted({work.bits for work in layers} - {Bits()})
+    if not narrow_ones:
+        return []
+    notes = [
+        "Narrow numbers are packed in DRAM and buffers, the last byte of a transfer filled "
+        "up; sums are 32 bits. Cycles of the array do not change: it multiplies one pair "
+        "at a time whatever its width."
+    ]
+    for widths in sorted({(bits.weights, bits.inputs) for bits in narrow_ones} - {(8, 8)}):
+        one = narrow.mac(preset, Bits(*widths))
+        notes.append(f"mac is {one.status}: {one.value} {one.unit} ({one.source}).")
+    return notes
 
 
 def table(traffic: Traffic) -> dict[str, dict[str, int]]:
@@ -108,7 +128,9 @@ def _check(mapping: str, objective: str) -> None:
             raise InputError(f"`{field}` (={value!r}) must be one of {', '.join(names)}.")
 
 
-def _layer(work, places, choice, chip, preset, prices) -> tuple[dict[str, Any], Traffic]:
+def _layer(
+    work, places, choice, chip, preset, prices
+) -> tuple[dict, Traffic, energies.Energy]:
     machine, memory = chip.machine, chip.memory
     if choice is None:
         found = fixed(work, machine, memory, places)
@@ -125,19 +147,24 @@ def _layer(work, places, choice, chip, preset, prices) -> tuple[dict[str, Any], 
     traffic = one * work.repeats
     cycles, compute = (work.repeats * n for n in (got.totals.cycles, got.totals.compute))
     spent = energies.energy(traffic, macs=work.macs, cycles=cycles, prices=prices)
-    return {
-        "name": work.name,
-        **{name: getattr(work, name) for name in ("images", "M", "K", "N", "repeats")},
-        "weight_bytes": work.weight_bytes,
-        **_spent(got.totals, got.counters, chip.multipliers),
-        "kept": vars(places),
-        "mapping": _mapping(found),
-        "column_pieces": found.column_pieces(work),
-        "why": why,
-        "mappings": tried,
-        **_figures(work.macs, cycles, compute, traffic, chip),
-        "energy": spent.to_dict(preset),
-    }, traffic
+    return (
+        {
+            "name": work.name,
+            **{name: getattr(work, name) for name in ("images", "M", "K", "N", "repeats")},
+            "weight_bytes": work.weight_bytes,
+            "bits": work.bits._asdict(),
+            **_spent(got.totals, got.counters, chip.multipliers),
+            "kept": vars(places),
+            "mapping": _mapping(found),
+            "column_pieces": found.column_pieces(work),
+            "why": why,
+            "mappings": tried,
+            **_figures(work.macs, cycles, compute, traffic, chip),
+            "energy": spent.to_dict(preset),
+        },
+        traffic,
+        spent,
+    )
 
 
 def _spent(totals: Totals, counters: Counters, multipliers: int) -> dict[str, Any]:
@@ -184,12 +211,12 @@ def _figures(macs: int, cycles: int, compute: int, traffic: Traffic, chip: Chip)
     }
 
 
-def _totals(workload, rows, traffic, chip, preset, prices) -> dict[str, Any]:
+def _totals(workload, rows, traffic, chip, preset, layers) -> dict[str, Any]:
     macs, cycles, compute = (
         sum(row[name] for row in rows) for name in ("macs", "cycles", "compute_cycles")
     )
     images = workload.inferences
-    spent = energies.energy(traffic, macs=macs, cycles=cycles, prices=prices)
+    spent = energies.Energy(*map(sum, zip(*layers, strict=True)))
     figures = _figures(macs, cycles, compute, traffic, chip)
     seconds = cycles / (chip.memory.clock_mhz * 1e6)
     return {

@@ -181,7 +181,9 @@ def _run(work, machine, memory, places, form, order) -> tuple[Totals, Counters]:
     totals = closed_form.totals(
         form,
         order,
-        cycles=lambda m, k, n, begun: port_cycles(predict(m, k, n), memory, begun),
+        cycles=lambda m, k, n, begun: port_cycles(
+            predict(m, k, n), memory, begun, work.bits
+        ),
         dma=memory.dma_cycles,
         inputs_kept=int(places.inputs_kept),
         outputs_kept=int(places.outputs_kept),
@@ -204,7 +206,8 @@ def on_chip(
     """What one repeat of a layer moves, at every level."""
     sums, slices = work.M * work.N, (form.trips["K"], form.size["K"], form.last["K"])
     added = accumulations(machine, macs=counters.macs, sums=sums, K=slices)
-    return moved(counters, totals, sums=sums, held=held(machine), added=added)
+    kind = {"held": held(machine), "added": added, "bits": work.bits}
+    return moved(counters, totals, sums=sums, **kind)
 
 
 def _key(found: Evaluated, objective: Objective) -> tuple:

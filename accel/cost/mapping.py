@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from accel.cost.memory import Memory
 from accel.cost.too_small import require_room
-from accel.cost.work import Work
+from accel.cost.work import Work, packed
 from accel.predict.closed_forms import Size, ceil_divide
 from configs.checks import check_types, require, require_positive
 
@@ -147,7 +147,10 @@ def capacity(
     rows = blocks.images * blocks.strip * piece.out_cols
     held = {
         "activation_bytes": (blocks.images * piece.strip_bytes(blocks.strip), count["M"]),
-        "weight_bytes": (blocks.K * blocks.N, count["K"] * count["N"]),
+        "weight_bytes": (
+            packed(work.weight_bits, blocks.K * blocks.N),
+            count["K"] * count["N"],
+        ),
         "sum_bytes": (4 * rows * blocks.N, count["M"] * count["N"]),
     }
     most = 2 if memory.double_buffered else 1

@@ -110,7 +110,8 @@ def _multiples(whole: int, side: int) -> list[int]:
 
 def _thinned(work: Work, sides: tuple[int, int], memory: Memory) -> tuple[list, list]:
     """Slices of K and of N: powers of two, the largest that fit beside them, the whole."""
-    most = memory.weight_bytes // (2 if memory.double_buffered else 1)
+    most = 8 * (memory.weight_bytes // (2 if memory.double_buffered else 1))
+    most //= work.weight_bits
     wholes = (work.K, work.N)
     sizes = [
         {side << i for i in range((whole // side).bit_length()) if side << i < whole}

@@ -19,9 +19,10 @@ from typing import Any, Literal
 
 from accel.cost.traffic import Traffic
 from accel.cost.walk import SUM_BYTES
+from accel.cost.work import BYTES, Bits, packed
 from accel.counters import Count, Counters
 from accel.machine import Direct, Dot, Mac, Machine, Systolic, Tile
-from accel.predict.closed_forms import Size, ceil_divide
+from accel.predict.closed_forms import Size, ceil_divide, larger
 from configs.errors import unknown
 
 Held = Literal["inputs", "weights", "sums"]
@@ -66,7 +67,13 @@ def accumulations(
 
 
 def moved(
-    counted: Counters, dram: Any, *, sums: Count, held: Held, added: Count | None = None
+    counted: Counters,
+    dram: Any,
+    *,
+    sums: Count,
+    held: Held,
+    added: Count | None = None,
+    bits: Bits = BYTES,
 ) -> Traffic:
     """Bytes at every place, for ints or int64 arrays.
 
@@ -76,6 +83,7 @@ def moved(
       sums: M * N, finished sums.
       held: as `held` says of the machine.
       added: how often held sums are added to; None: at every multiplication.
+      bits: widths; all that one place moves in one repeat of a layer is packed.
     """
     macs = counted.macs
     # Sums that a later slice of K begins with.
@@ -83,6 +91,8 @@ def moved(
     out = counted.sum_writes + counted.output_writes
     inputs, weights = macs - counted.input_fetches, macs - counted.weight_fetches
     chains = SUM_BYTES * (macs - out)
+    # 1 where the output stays on the chip.
+    stays = larger(1 - dram.dram_outputs, 0)
     return Traffic(
         dram_inputs=dram.dram_inputs,
         dram_weights=dram.dram_weights,
@@ -93,17 +103,17 @@ def moved(
         fill_weights=dram.dram_weights,
         fill_sums=dram.dram_sums_read,
         drain_sums=dram.dram_sums_written,
-        buffer_inputs=counted.input_fetches,
-        buffer_weights=counted.weight_fetches,
+        buffer_inputs=packed(bits.inputs, counted.input_fetches),
+        buffer_weights=packed(bits.weights, counted.weight_fetches),
         buffer_sum_reads=SUM_BYTES * (counted.sum_reads + later + sums),
         buffer_sum_writes=SUM_BYTES * out,
-        buffer_outputs=sums - dram.dram_outputs,
-        register_inputs=macs if held == "inputs" else 0,
-        register_weights=macs if held == "weights" else 0,
+        buffer_outputs=stays * packed(bits.outputs, sums),
+        register_inputs=packed(bits.inputs, macs) if held == "inputs" else 0,
+        register_weights=packed(bits.weights, macs) if held == "weights" else 0,
         register_sums=(
             2 * SUM_BYTES * (macs if added is None else added) if held == "sums" else 0
         ),
-        hop_inputs=0 if held == "inputs" else inputs,
-        hop_weights=0 if held == "weights" else weights,
+        hop_inputs=0 if held == "inputs" else packed(bits.inputs, inputs),
+        hop_weights=0 if held == "weights" else packed(bits.weights, weights),
         hop_sums=0 if held == "sums" else chains,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from accel.cost.closed_form import Totals
 from accel.cost.mapping import Mapping
 from accel.cost.walk import SUM_BYTES
-from accel.cost.work import Work
+from accel.cost.work import Work, packed
 
 
 def reasons(
@@ -39,7 +39,7 @@ def _waits(totals: Totals) -> str:
 
 def _saves(work: Work, mapping: Mapping, totals: Totals) -> str:
     """How often each operand comes, and where partial sums stay."""
-    weights = _times(totals.dram_weights, work.K * work.N)
+    weights = _times(totals.dram_weights, packed(work.weight_bits, work.K * work.N))
     inputs = _times(totals.dram_inputs, work.input_bytes // work.repeats)
     said = f"weights come {weights}, inputs {inputs}"
     trips = mapping.trips(work)

@@ -16,7 +16,7 @@ from accel.cost.mapping import Mapping, narrower
 from accel.cost.memory import Memory
 from accel.cost.too_small import require_room
 from accel.cost.walk import Places
-from accel.cost.work import Work
+from accel.cost.work import Work, packed
 from accel.machine import Dot, Mac, Machine, Systolic, Tile
 from configs.errors import unknown
 
@@ -76,7 +76,8 @@ def _weights(work: Work, machine: Machine, memory: Memory) -> list[tuple[int, in
     rows, cols = sides(machine)
     narrow = min(cols, work.N)
     slices = slice_of(work, rows, narrow, memory)
-    whole = [(work.K, work.N)] if memory.weight_bytes >= work.K * work.N else []
+    held = packed(work.weight_bits, work.K * work.N) <= memory.weight_bytes
+    whole = [(work.K, work.N)] if held else []
     return [*whole, (slices, narrow)]
 
 
@@ -84,9 +85,10 @@ def slice_of(work: Work, rows: int, cols: int, memory: Memory) -> int:
     """Terms of K in a block of some columns: all if they fit; else whole rows of the array,
     as many as fit twice; else what fits, one at least."""
     twice = 2 if memory.double_buffered else 1
-    if (1 if cols == work.N else twice) * work.K * cols <= memory.weight_bytes:
+    size = packed(work.weight_bits, work.K * cols)
+    if (1 if cols == work.N else twice) * size <= memory.weight_bytes:
         return work.K
-    room = memory.weight_bytes // (twice * cols)
+    room = 8 * (memory.weight_bytes // twice) // (work.weight_bits * cols)
     return min(work.K, max(1, room // rows * rows if room >= rows else room))
 
 

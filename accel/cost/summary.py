@@ -48,6 +48,7 @@ def print_cost(report: Mapping[str, Any]) -> None:
         "multipliers",
         f"{chip['multipliers']:,}, busy {100 * report['utilization']:.1f} % of the time",
     )
+    found.add_row("numbers", report["workload"]["widths"])
     found.add_row("traffic", _traffic(report))
     found.add_row("energy", _energy(report))
     found.add_row(

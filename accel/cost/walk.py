@@ -22,14 +22,14 @@ from typing import NamedTuple
 
 from accel.cost.mapping import Mapping
 from accel.cost.memory import Memory
-from accel.cost.work import Work
+from accel.cost.work import BYTES, Bits, Work, packed
 from accel.counters import Counters, total
 from accel.gemm import Gemm
 from accel.machine import Machine
 from accel.predict import timing
 from accel.predict.closed_forms import Size, ceil_divide, larger
 
-# Bytes of a partial sum in a buffer or in DRAM; everything else is one byte a number.
+# Bytes of a partial sum in a buffer or in DRAM; everything else has its layer's widths.
 SUM_BYTES = 4
 
 
@@ -96,24 +96,28 @@ def _block(machine, work, memory, mapping, places, around) -> Block:
         inputs=0
         if places.inputs_kept or not changed(before, "M")
         else images * work.strip_bytes(mapping.strip),
-        weights=depth * cols if changed(before, "K", "N") else 0,
+        weights=packed(work.weight_bits, depth * cols) if changed(before, "K", "N") else 0,
         sums_read=SUM_BYTES * rows * cols if comes and here["K"] else 0,
         sums_written=SUM_BYTES * rows * cols if goes and not last else 0,
-        outputs=rows * cols if goes and last and not places.outputs_kept else 0,
-        cycles=port_cycles(counters, memory, rows * cols if here["K"] else 0),
+        outputs=packed(work.output_bits, rows * cols)
+        if goes and last and not places.outputs_kept
+        else 0,
+        cycles=port_cycles(counters, memory, rows * cols if here["K"] else 0, work.bits),
         counters=counters,
     )
 
 
-def port_cycles(counters: Counters, memory: Memory, begun: Size = 0) -> Size:
+def port_cycles(
+    counters: Counters, memory: Memory, begun: Size = 0, bits: Bits = BYTES
+) -> Size:
     """Cycles of a block with the ports of the buffers: as many as the slowest of them.
 
     `begun` are the sums that the block begins with, those of earlier slices of K.
     """
     sums = counters.sum_reads + begun + counters.sum_writes + counters.output_writes
     through = [
-        (counters.input_fetches, memory.activation_port),
-        (counters.weight_fetches, memory.weight_port),
+        (packed(bits.inputs, counters.input_fetches), memory.activation_port),
+        (packed(bits.weights, counters.weight_fetches), memory.weight_port),
         (SUM_BYTES * sums, memory.sum_port),
     ]
     needed = (ceil_divide(moved, port) for moved, port in through if port is not None)

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from accel.predict.closed_forms import Size, ceil_divide
 from configs.checks import check_types, require, require_positive
+
+
+class Bits(NamedTuple):
+    """Widths of the numbers of a layer, as they are stored and moved."""
+
+    weights: int = 8
+    inputs: int = 8
+    outputs: int = 8
+
+
+# Containers, as they were before anything is narrow.
+BYTES = Bits()
+
+
+def packed(bits: int, numbers: Size) -> Size:
+    """Bytes of some numbers of a width that lie side by side, the last byte filled up.
+
+    >>> packed(8, 5), packed(4, 5), packed(3, 8)
+    (5, 3, 3)
+    """
+    return ceil_divide(bits * numbers, 8)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """A layer for some images: out_rows x out_cols rows of [M, K] x [K, N] an image.
 
-    Maps lie in memory with their padding, one byte a number, row after row; an output row
+    Maps lie in memory with their padding, row after row; an output row
     needs `kernel_rows` input rows, the next one starts `stride` rows further down. A dense
     layer is a map of one row whose output has one position.
     """
@@ -25,9 +48,9 @@ class Work:
     # Kernel height R, and the step from output row to output row.
     kernel_rows: int = 1
     stride: int = 1
-    # Bytes of one padded input row: columns that are used, times channels.
+    # Numbers of one padded input row: columns that are used, times channels.
     row_bytes: int
-    # Bytes of it from output column to output column: step times channels. None: not
+    # Numbers of it from output column to output column: step times channels. None: not
     # known, and rows cannot be cut.
     col_bytes: int | None = None
     K: int
@@ -39,6 +62,11 @@ class Work:
     weight_sets: int | None = None
     # Whether the input is what the layer before puts out, and nothing else.
     chained: bool = False
+    # Widths of weights, of inputs and of outputs in memory and in the buffers. What moves
+    # in one go is packed: its last byte alone is filled up. Sums are 32 bits.
+    weight_bits: int = 8
+    activation_bits: int = 8
+    output_bits: int = 8
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -50,6 +78,9 @@ class Work:
         sets = self.weight_sets
         fits = sets is None or 0 <= sets <= self.repeats
         require(self, fits, "weight_sets", f"must be in 0..{self.repeats}, the repeats.")
+        for name in ("weight_bits", "activation_bits", "output_bits"):
+            fits = 1 <= getattr(self, name) <= 8
+            require(self, fits, name, "must be in 1..8.")
         step = self.col_bytes
         fits = step is None or (step > 0 and (self.out_cols - 1) * step < self.row_bytes)
         require(self, fits, "col_bytes", "must leave bytes of a row for its last column.")
@@ -71,12 +102,17 @@ class Work:
     def weight_bytes(self) -> int:
         """Bytes of all different weights; a second factor that is computed has none."""
         sets = self.repeats if self.weight_sets is None else self.weight_sets
-        return self.K * self.N * sets
+        return packed(self.weight_bits, self.K * self.N) * sets
+
+    @property
+    def bits(self) -> Bits:
+        return Bits(self.weight_bits, self.activation_bits, self.output_bits)
 
     def strip_bytes(self, rows: int) -> int:
         """Bytes of the input rows of one image that `rows` neighbouring output rows span,
         from the first to the last; a stride beyond the kernel skips none in between."""
-        return ((rows - 1) * self.stride + self.kernel_rows) * self.row_bytes
+        spanned = (rows - 1) * self.stride + self.kernel_rows
+        return packed(self.activation_bits, spanned * self.row_bytes)
 
     def piece(self, cols: int) -> Work:
         """The layer for some of its output columns only, with the input they need: pieces
@@ -94,4 +130,4 @@ class Work:
     @property
     def output_bytes(self) -> int:
         """Bytes of what the products put out, before any pooling."""
-        return self.M * self.N * self.repeats
+        return packed(self.output_bits, self.M * self.N) * self.repeats

@@ -14,7 +14,7 @@ import numpy as np
 
 from accel.cost.mapping import Mapping, narrower
 from accel.cost.walk import SUM_BYTES
-from accel.cost.work import Work
+from accel.cost.work import Work, packed
 from accel.sweep.space import Space
 from configs.errors import InputError
 
@@ -158,10 +158,14 @@ def _layer(work: Work, cut: _Candidates, space: Space, inputs_kept, outputs_kept
         by_columns = _last(fits_A[:, None, :] & fits_S)[:, None, :]
         all_held = _last(fits_A[:, None, :] & (sums * work.N * many <= S[:, None]))
         # All of K of some columns, or slices of it.
-        held = work.K * narrow * (1 + wide) <= W
-        some = held | (2 * narrow <= W)
+        held = packed(work.weight_bits, work.K * narrow) * (1 + wide) <= W
+        some = held | (2 * packed(work.weight_bits, narrow) <= W)
         columns = np.where(some[:, None], by_columns, -1)
-        every = np.where((work.K * work.N <= W)[:, None], all_held[:, None, :], -1)
+        every = np.where(
+            (packed(work.weight_bits, work.K * work.N) <= W)[:, None],
+            all_held[:, None, :],
+            -1,
+        )
         kinds = np.where(held, _COLUMNS, _SLICES + np.arange(len(W)))[:, None]
         # Pieces of rows are what is left when neither fits with whole rows.
         takes = (every >= pieces) | ((columns < pieces) & (every >= columns))

@@ -10,7 +10,15 @@ from typing import Any
 
 from accel.cost.memory import KIB
 from accel.design_commands import Sweep, buffer_bytes
-from accel.source import named, preset_of, refuse_there, replaced, title, workload_of
+from accel.source import (
+    named,
+    narrowed,
+    preset_of,
+    refuse_there,
+    replaced,
+    title,
+    workload_of,
+)
 from accel.sweep.front import check_objectives
 from accel.sweep.space import Space, around
 from configs.errors import InputError
@@ -27,7 +35,7 @@ def command(asked: Sweep, words: str) -> int:
     check_objectives(asked.objectives)
     preset = preset_of(asked.energy, asked.dram_pj_per_bit)
     out, state = _place(asked)
-    workload = workload_of(asked.source, asked.batch)
+    workload = narrowed(asked, workload_of(asked.source, asked.batch))
     works = workload.works
     space = space_of(asked, around(works))
     from accel.summary import Cycles
@@ -131,13 +139,18 @@ def _commands(row: dict[str, Any], asked: Sweep) -> dict[str, str | None]:
     network = f"--{kind} {shlex.quote(value)}"
     array = f"--rows {row['rows']} --cols {row['cols']} --dataflow {row['dataflow']}"
     clock = f"--batch {asked.batch} --clock-mhz {row['clock_mhz']}"
+    widths = "".join(
+        f" --{name.replace('_', '-')} {getattr(asked, name)}"
+        for name in ("weight_bits", "activation_bits")
+        if getattr(asked, name) is not None
+    )
     buffers = " ".join(
         f"--{name.replace('_', '-')} {row[name.replace('_kib', '_bytes')] / KIB:.17g}"
         for name in _BUFFERS
     )
     cost = (
         f"python -m accel cost {network} {array} {buffers} "
-        f"--dram-mb-per-s {row['dram_mb_per_s']} {clock} {_energies(asked)}"
+        f"--dram-mb-per-s {row['dram_mb_per_s']} {clock} {_energies(asked)}{widths}"
     )
     verify = f"python -m accel verify {network} {array} {clock}"
     return {"cost": cost, "verify": verify if kind == "run" else None}

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from accel.cost.work import packed
 from accel.counters import Counters
 from accel.machine import Dataflow
 from accel.predict import closed_forms
@@ -43,6 +44,16 @@ class Blocks(NamedTuple):
     # Slices of K and terms of the last one, where `K` are those of a slice; None: whole.
     T_K: Array | None = None
     K_last: Array | None = None
+    weight_bits: Array = 8
+    output_bits: Array = 8
+
+    def weights(self, K: Array, n: Array) -> Array:
+        """Bytes of the weights of a block."""
+        return packed(self.weight_bits, K * n)
+
+    def outputs(self, m: Array, n: Array) -> Array:
+        """Bytes of the results of a block that go to DRAM."""
+        return self.leaves * packed(self.output_bits, m * n)
 
 
 class Period(NamedTuple):
@@ -88,6 +99,26 @@ def places(blocks: Blocks) -> tuple[Array, Array, Array]:
     return m, n, count
 
 
+def all_weights(b: Blocks) -> Array:
+    """Bytes of weights from DRAM: once if they stay, else for every block of rows."""
+
+    def columns(n: Array) -> Array:
+        if b.T_K is None:
+            return b.weights(b.K, n)
+        return (b.T_K - 1) * b.weights(b.K, n) + b.weights(b.K_last, n)
+
+    once = (b.T_N - 1) * columns(b.n) + columns(b.n_last)
+    cut = b.T_N > 1 if b.T_K is None else (b.T_N > 1) | (b.T_K > 1)
+    return once * (1 + flag(cut) * (b.T_M - 1))
+
+
+def all_outputs(b: Blocks) -> Array:
+    """Bytes of results to DRAM."""
+    m, n, count = places(b)
+    each = b.leaves[None] * packed(jnp.asarray(b.output_bits)[None], m * n)
+    return (each * count).sum(0)
+
+
 def periods(b: Blocks, work: Work) -> tuple[list[Period], list[Array]]:
     """Periods that stand for all of a layer, and what the DMA moves before and after.
 
@@ -95,10 +126,10 @@ def periods(b: Blocks, work: Work) -> tuple[list[Period], list[Array]]:
     needs: its weights if N is cut (`w`; else they stay), its inputs if it begins a row.
     """
     cut, S = flag(b.T_N > 1), b.T_M
-    w, w_last = b.K * b.n * cut, b.K * b.n_last * cut
+    w, w_last = b.weights(b.K, b.n) * cut, b.weights(b.K, b.n_last) * cut
     second = w_last + flag(b.T_N > 2) * (w - w_last)
-    out, out_last = b.leaves * b.m * b.n, b.leaves * b.m_last * b.n
-    row_end = b.leaves * b.m * b.n_last
+    out, out_last = b.outputs(b.m, b.n), b.outputs(b.m_last, b.n)
+    row_end = b.outputs(b.m, b.n_last)
     many = flag(S > 1)
     first_inputs = b.inputs_last + many * (b.inputs - b.inputs_last)
     first = work.bottom + many * (work.inner - work.bottom)
@@ -124,7 +155,7 @@ def periods(b: Blocks, work: Work) -> tuple[list[Period], list[Array]]:
         Period(many, work.right, w + b.inputs_last + out * flag(S + cut > 2)),
         Period(1, work.corner, cut * out_last + (1 - cut) * many * out),
     ]
-    ends = [first_inputs + b.K * b.n, b.leaves * b.m_last * b.n_last]
+    ends = [first_inputs + b.weights(b.K, b.n), b.outputs(b.m_last, b.n_last)]
     return found, ends
 
 
@@ -138,10 +169,10 @@ def sliced_periods(b: Blocks, full: Work, last: Work) -> list[Period]:
     S, T, L = b.T_M, b.T_N, b.T_K
     many, wide = flag(S > 1), flag(T > 1)
     between, middle = jnp.maximum(S - 2, 0), jnp.maximum(T - 2, 0)
-    w, w_last = b.K * b.n, b.K * b.n_last
-    rest, rest_last = b.K_last * b.n, b.K_last * b.n_last
-    out, out_last = b.leaves * b.m * b.n, b.leaves * b.m_last * b.n
-    row_end = b.leaves * b.m * b.n_last
+    w, w_last = b.weights(b.K, b.n), b.weights(b.K, b.n_last)
+    rest, rest_last = b.weights(b.K_last, b.n), b.weights(b.K_last, b.n_last)
+    out, out_last = b.outputs(b.m, b.n), b.outputs(b.m_last, b.n)
+    row_end = b.outputs(b.m, b.n_last)
     # After the first slice of a group comes a full one, or the last.
     more = flag(L > 2)
     then, then_last = rest + more * (w - rest), rest_last + more * (w_last - rest_last)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accel.cost import sram
+from accel.cost import narrow, sram
 from accel.cost.energy import Capacities, Prices, prices, static_per_cycle
 from accel.cost.mapping import narrower
 from accel.cost.preset import Preset
@@ -68,7 +68,7 @@ def make(works: Sequence[Work], space: Space, preset: Preset) -> Plan:
     rates, size = _rates(space, preset)
     column = {
         name: np.array([[getattr(work, name)] for work in works], np.int64)
-        for name in ("K", "N", "repeats")
+        for name in ("K", "N", "repeats", "weight_bits", "activation_bits", "output_bits")
     }
     rows, cols = (np.array(axis, np.int64) for axis in (space.rows, space.cols))
     flow, row, col = (
@@ -84,7 +84,7 @@ def make(works: Sequence[Work], space: Space, preset: Preset) -> Plan:
         dataflow=flows[flow].astype(np.int32),
         rates=rates,
         **_buffers(space, preset),
-        prices=_plain_prices(preset),
+        prices=_plain_prices(works, preset),
     )
     return Plan(space, tables, chosen, len(rates), size, proved)
 
@@ -129,11 +129,14 @@ def _buffers(space: Space, preset: Preset) -> dict[str, np.ndarray]:
     }
 
 
-def _plain_prices(preset: Preset) -> Prices:
-    """Prices without buffers and static power, which depend on other axes."""
+def _plain_prices(works: Sequence[Work], preset: Preset) -> Prices:
+    """Prices without buffers and static power, which depend on other axes; of a MAC by
+    layer, [layers, 1]."""
     full = prices(preset, Capacities(1, 1, 1, 1), clock_mhz=1)
     names = [name for name in Prices._fields if name.startswith("buffer")]
-    return full._replace(static=0, **dict.fromkeys(names, 0))
+    macs = [[narrow.priced(full, preset, work.bits).mac] for work in works]
+    none = dict.fromkeys(names, 0)
+    return full._replace(static=0, mac=np.array(macs, np.int64), **none)
 
 
 def require_exact(works: Sequence[Work], space: Space, preset: Preset) -> tuple[int, int]:
@@ -198,12 +201,12 @@ def _most(work: Work, space: Space) -> tuple[int, int, int, int]:
 
 def _pieces(work: Work, space: Space) -> int:
     """Most pieces that the rows of a layer are cut into, beside the smallest buffers."""
-    narrow = min(work.N, space.cols[-1])
+    wide = min(work.N, space.cols[-1])
     for cols in (work.out_cols, *narrower(work)):
         blocks = 2 * work.piece(cols).strip_bytes(1)
         # A kept output takes room too, but then there is room for the whole input.
         need = blocks + (0 if blocks <= work.input_bytes else work.output_bytes)
-        sums = 2 * SUM_BYTES * cols * narrow
+        sums = 2 * SUM_BYTES * cols * wide
         if need <= space.activation_bytes[0] and sums <= space.sum_bytes[0]:
             break
     return -(-work.out_cols // cols)
@@ -211,8 +214,8 @@ def _pieces(work: Work, space: Space) -> int:
 
 def _depth(work: Work, space: Space) -> int:
     """Fewest terms of K in a block, beside the smallest weight buffer."""
-    narrow = min(work.N, space.cols[-1])
-    room = space.weight_bytes[0] // (2 * narrow)
+    wide = min(work.N, space.cols[-1])
+    room = 8 * (space.weight_bytes[0] // 2) // (work.weight_bits * wide)
     if room >= work.K:
         return work.K
     return max(1, min(room, space.rows[0]))

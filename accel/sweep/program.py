@@ -20,6 +20,7 @@ from jax import lax
 from accel.cost.closed_form import Totals
 from accel.cost.energy import Prices, energy
 from accel.cost.movement import moved
+from accel.cost.work import Bits
 from accel.counters import Counters
 from accel.machine import Dataflow
 from accel.sweep import forms
@@ -41,6 +42,9 @@ class Tables(NamedTuple):
     K: Array
     N: Array
     repeats: Array
+    weight_bits: Array
+    activation_bits: Array
+    output_bits: Array
     # [layers, parts, options]
     options: Options
     # [cols, blocks, layers, BLOCK], option of a layer, the last for none.
@@ -86,12 +90,13 @@ def blocks(tables: Tables, rows: Array, cols: Array) -> forms.Blocks:
         T_M=o.trips, T_N=T_N, m=o.rows, m_last=o.rows_last, n=n,
         n_last=tables.N - (T_N - 1) * n, K=tables.K,
         inputs=o.inputs * inputs, inputs_last=o.inputs_last * inputs,
-        leaves=1 - o.outputs_kept,
+        leaves=1 - o.outputs_kept, weight_bits=tables.weight_bits,
+        output_bits=tables.output_bits,
     )  # fmt: skip
     if o.room is None:
         return whole
     # Options of other arrays have no meaning here; at least one term keeps them numbers.
-    room = jnp.maximum(o.room // (2 * n), 1)
+    room = jnp.maximum(8 * (o.room // 2) // (tables.weight_bits * n), 1)
     slices = jnp.where(room >= rows, room // rows * rows, room)
     K = jnp.where(o.room > 0, jnp.minimum(slices, tables.K), tables.K)
     T_K = -(-tables.K // K)
@@ -132,9 +137,6 @@ def _joined(tables: Tables, value: Array) -> Array:
 def _priced(tables: Tables, b: forms.Blocks, dataflow: Dataflow, rows, cols) -> tuple:
     """Work of the blocks, and what the options of all layers cost."""
     works, counted = _counted(b, dataflow, rows, cols)
-    cut = forms.flag(b.T_N > 1)
-    if b.T_K is not None:
-        cut = forms.flag((b.T_N > 1) | (b.T_K > 1))
     sums = ((b.T_M - 1) * b.m + b.m_last) * tables.N
 
     def joined(value: Array) -> Array:
@@ -144,8 +146,8 @@ def _priced(tables: Tables, b: forms.Blocks, dataflow: Dataflow, rows, cols) -> 
         counted,
         sums,
         (b.T_M - 1) * b.inputs + b.inputs_last,
-        tables.K * tables.N * (1 + cut * (b.T_M - 1)),
-        b.leaves * sums,
+        forms.all_weights(b),
+        forms.all_outputs(b),
     ))  # fmt: skip
     zero = jnp.zeros_like(counted.macs)
     dram = Totals(
@@ -157,7 +159,8 @@ def _priced(tables: Tables, b: forms.Blocks, dataflow: Dataflow, rows, cols) -> 
         dram_sums_written=zero,
         dram_outputs=outputs,
     )
-    traffic = moved(counted, dram, sums=sums, held=_HELD[dataflow])
+    bits = Bits(tables.weight_bits, tables.activation_bits, tables.output_bits)
+    traffic = moved(counted, dram, sums=sums, held=_HELD[dataflow], bits=bits)
     spent = energy(traffic, macs=counted.macs, cycles=0, prices=tables.prices)
     one = Prices(0, 0, 0, 0, 1, 1, 1, 1, 0)
     at = energy(traffic, macs=0, cycles=0, prices=one)

@@ -6,10 +6,12 @@ What `program` computes for millions at a time must equal this, tolerance zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from accel.cost import rule
 from accel.cost.energy import energy
 from accel.cost.movement import held, moved
+from accel.cost.narrow import priced
 from accel.cost.preset import Preset
 from accel.cost.walk import walk
 from accel.cost.work import Work
@@ -28,19 +30,19 @@ def metrics(works: Sequence[Work], design: Design, preset: Preset) -> dict[str, 
     found = dict.fromkeys((*names, "energy", "chip_bytes"), 0)
     for work, places in zip(works, rule.kept(list(works), memory), strict=True):
         mapping = rule.fixed(work, machine, memory, places)
-        walked = walk(machine, work, memory, mapping, places)
-        sums = work.M * work.N * work.repeats
-        traffic = moved(walked.counters, walked, sums=sums, held=held(machine))
+        walked = walk(machine, replace(work, repeats=1), memory, mapping, places)
+        kind = {"held": held(machine), "bits": work.bits}
+        traffic = moved(walked.counters, walked, sums=work.M * work.N, **kind)
         spent = energy(
             traffic,
             macs=walked.counters.macs,
             cycles=walked.cycles,
-            prices=energy_prices(design, preset),
+            prices=priced(energy_prices(design, preset), preset, work.bits),
         )
         for name in names:
-            found[name] += getattr(walked, name)
-        found["energy"] += spent.total
-        found["chip_bytes"] += traffic.buffer
+            found[name] += work.repeats * getattr(walked, name)
+        found["energy"] += work.repeats * spent.total
+        found["chip_bytes"] += work.repeats * traffic.buffer
     time_us = found["cycles"] * (1 / design.clock_mhz)
     return found | {
         "stall": found["cycles"] - found["compute"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from accel.cost import mapper, rule
+from accel.cost import mapper, narrow, rule
 from accel.cost.energy import Capacities, prices
 from accel.cost.preset import Preset
 from accel.cost.work import Work
@@ -44,7 +44,8 @@ def layers(
             mapping = chosen.mapping
         else:
             mapping = rule.fixed(work, machine, memory, places)
-        cost = mapper.evaluate(work, machine, memory, mapping, places, price)
+        paid = narrow.priced(price, preset, work.bits)
+        cost = mapper.evaluate(work, machine, memory, mapping, places, paid)
         dram = sum(cost.totals[2:])
         figures = (cost.totals.cycles, cost.totals.compute, dram, cost.energy)
         totals = [int(value) * work.repeats for value in figures]

@@ -296,7 +296,7 @@ MISTAKES = [
     ((*C, "--dram-pj-per-bit", "0"), "`dram_pj_per_bit` (=0.0)"),
     ((*C, "--dram-pj-per-bit", "nan"), "`dram_pj_per_bit` (=nan)"),
     ((*C, "--batch", "0"), "`batch` (=0)"),
-    ((*C, "--weight-kib", "1", "--sum-kib", "1", "--activation-kib", "1"), "too small"),
+    ((*C, "--sum-kib", "1", "--activation-kib", "0.5"), "use --activation-kib 1 or more"),
     ((*C, "--out", "NET"), "` (=NET) must be a folder, and is a file"),
     ((*C, "--out", "NET/x"), "cannot be written: "),
     (("cost", "--config", "nix"), "`config` (=nix) is not a known name"),

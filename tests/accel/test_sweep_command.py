@@ -164,7 +164,7 @@ MISTAKES = [
     ((*S, "--dram-pj-per-bit", "-1"), "`dram_pj_per_bit` (=-1.0)"),
     ((*S, "--resume"), "`--resume` finds no interrupted sweep in sweeps/mnist_mlp"),
     ((*S, "--resume", "--overwrite"), "`--resume` goes on and `--overwrite` begins anew"),
-    ((*S, "--weight-kib", "1"), "`--weight-kib` (=1 at most) is too small for"),
+    ((*S, "--weight-kib", "0.00390625"), "`--weight-kib` (=0.00390625 at most) is"),
     (("sweep", "--run", "absent"), "absent"),
 ]
 

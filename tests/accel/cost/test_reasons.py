@@ -45,7 +45,7 @@ def _other(work: Work, text: str, mapping: Mapping) -> Mapping:
 
 def _check(work: Work, array: Systolic, around, places) -> set[str]:
     """Every number of a sentence; kinds of sentences seen."""
-    found = choose(work, array, around, places)
+    found = choose(work, array, around, places, objective="cycles")
     got = walk(array, work, around, found.mapping, places)
     bound, saves, *rest = found.why.removesuffix(".").split("; ")
     share = float(re.search(r"([\d.]+) % of the cycles", bound)[1])

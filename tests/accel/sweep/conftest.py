@@ -25,9 +25,11 @@ def works():
         Work(
             name="groups", **conv, out_rows=3, out_cols=2, row_bytes=44, stride=2, K=33,
             N=11, repeats=2, chained=True, col_bytes=22,
+            weight_bits=3, activation_bits=5, output_bits=7,
         ),
         Work(name="side", **conv, out_rows=4, out_cols=4, row_bytes=18, K=27, N=9),
-        Work(name="dense1", images=7, row_bytes=96, K=96, N=40, chained=True),
+        Work(name="dense1", images=7, row_bytes=96, K=96, N=40, chained=True,
+             weight_bits=4, activation_bits=4, output_bits=2),
         Work(name="dense2", images=7, row_bytes=40, K=40, N=10, chained=True),
     ]  # fmt: skip
 

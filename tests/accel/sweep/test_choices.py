@@ -41,7 +41,7 @@ def mapped(works, space, index):
         ))  # fmt: skip
         design, work = space.design(index), works[layer]
         n = work.N if o.whole[0] else min(design.cols, work.N)
-        room, K = o.room[0] // (2 * n), work.K
+        room, K = 8 * (o.room[0] // 2) // (work.weight_bits * n), work.K
         if o.room[0]:
             K = room // design.rows * design.rows if room >= design.rows else room
         flags = bool(o.whole[0]), bool(o.inputs_kept[0]), bool(o.outputs_kept[0])
