@@ -22,6 +22,7 @@ _MOST_BYTES = 1 << 40
 _MOST_MHZ, _MOST_MB_PER_S = 10**6, 10**9
 
 
+Registers = Literal["single", "shadow"]
 _SOURCES = ("config", "run", "topology", "onnx")
 
 
@@ -99,6 +100,9 @@ class Changes:
     cols: int | None = None
     # What stays in the PEs of a systolic machine: ws weights, os sums, is inputs.
     dataflow: Dataflow | None = None
+    # Registers of the operand that stays, of a systolic machine: single, or shadow, which
+    # loads the next tile meanwhile.
+    weights: Registers | None = None
     # Buffer of the activations, KiB.
     activation_kib: float | None = None
     # Buffer of the weights, KiB.
@@ -172,6 +176,9 @@ class Sweep:
     # Axis: what stays in the PEs, in ascending order as all axes; left out, an axis suits
     # the network.
     dataflow: tuple[Dataflow, ...] | None = None
+    # Axis: registers of the operand that stays: single, or shadow, which loads the next
+    # tile meanwhile [both].
+    weights: tuple[Registers, ...] | None = None
     # Axis: rows of PEs.
     rows: tuple[int, ...] | None = None
     # Axis: columns of PEs.

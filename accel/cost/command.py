@@ -28,7 +28,7 @@ from train.cli import stdout_kept_clean
 
 FILE, PICTURES = "cost.json", ("roofline.png", "energy.png")
 _BUFFERS = ("activation_kib", "weight_kib", "sum_kib")
-_ARRAY = ("rows", "cols", "dataflow")
+_ARRAY = ("rows", "cols", "dataflow", "weights")
 
 
 def command(asked: Cost, words: str) -> int:

@@ -20,7 +20,7 @@ from accel.source import (
     workload_of,
 )
 from accel.sweep.front import check_objectives
-from accel.sweep.space import Space, around
+from accel.sweep.space import FLOWS, Flow, Space, around
 from configs.errors import InputError
 from train.cli import stdout_kept_clean
 
@@ -40,7 +40,7 @@ def command(asked: Sweep, words: str) -> int:
     space = space_of(asked, around(works))
     from accel.summary import Cycles
     from accel.sweep import files, plots, show
-    from accel.sweep.refine import refine
+    from accel.sweep.refine import ranked, refine, spread
     from accel.sweep.run import sweep
     from train import rundir
     from train.progress import Display
@@ -71,9 +71,11 @@ def command(asked: Sweep, words: str) -> int:
             "command": words,
             "workload": workload.to_dict(),
         }
+        shown.say("mapping the front layer by layer")
+        found["refined"] = refine(spread(found), works, space, preset)
+        found["ruled"] = found["named"]
+        found["named"] = ranked(found)
         _hand_over(found, asked)
-        shown.say("mapping the named designs layer by layer")
-        found["refined"] = refine(_named(found), works, space, preset)
         with replaced(out) as new:
             plots.draw(new, found, works, space, preset)
             files.write(new, found)
@@ -89,11 +91,30 @@ def command(asked: Sweep, words: str) -> int:
 def space_of(asked: Sweep, default: Space) -> Space:
     """The default space with the user's axes."""
     given: dict[str, Any] = {name: getattr(asked, name) for name in _AXES}
+    given["dataflow"] = _flows(asked)
     for name in _BUFFERS:
         values = getattr(asked, name)
         axis = None if values is None else tuple(buffer_bytes(name, v) for v in values)
         given[name.replace("_kib", "_bytes")] = axis
     return replace(default, **{n: axis for n, axis in given.items() if axis is not None})
+
+
+def _flows(asked: Sweep) -> tuple[Flow, ...] | None:
+    """Dataflows with every sort of registers that was asked for; os holds sums alone."""
+    if asked.dataflow is None and asked.weights is None:
+        return None
+    flows = [
+        flow if kind == "single" else f"{flow}_shadow"
+        for kind in asked.weights or ("single", "shadow")
+        for flow in asked.dataflow or ("ws", "os", "is")
+        if kind == "single" or flow != "os"
+    ]
+    if not flows:
+        raise InputError(
+            "`--weights` (=shadow) has no array with `--dataflow` (=os), whose PEs hold "
+            "sums and load nothing; add ws or is."
+        )
+    return tuple(flow for flow in FLOWS if flow in flows)
 
 
 def _place(asked: Sweep) -> tuple[Path, Path]:
@@ -137,7 +158,9 @@ def _hand_over(found: dict[str, Any], asked: Sweep) -> None:
 def _commands(row: dict[str, Any], asked: Sweep) -> dict[str, str | None]:
     kind, value = asked.source.require()
     network = f"--{kind} {shlex.quote(value)}"
-    array = f"--rows {row['rows']} --cols {row['cols']} --dataflow {row['dataflow']}"
+    dataflow, _, shadow = row["dataflow"].partition("_")
+    array = f"--rows {row['rows']} --cols {row['cols']} --dataflow {dataflow}"
+    array += f" --weights {shadow or 'single'}"
     clock = f"--batch {asked.batch} --clock-mhz {row['clock_mhz']}"
     widths = "".join(
         f" --{name.replace('_', '-')} {getattr(asked, name)}"
@@ -160,9 +183,3 @@ def _energies(asked: Sweep) -> str:
     price = asked.dram_pj_per_bit
     named = f"--energy {shlex.quote(asked.energy)}"
     return named if price is None else f"{named} --dram-pj-per-bit {price!r}"
-
-
-def _named(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each named design once, in order."""
-    rows = {row["index"]: row for row in found["named"].values()}
-    return list(rows.values())

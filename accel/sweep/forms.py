@@ -16,8 +16,9 @@ from jax import lax
 
 from accel.cost.work import packed
 from accel.counters import Counters
-from accel.machine import Dataflow
 from accel.predict import closed_forms
+from accel.sweep.space import Flow
+from configs.errors import unknown
 
 Array = Any
 
@@ -77,16 +78,26 @@ def flag(condition: Array) -> Array:
     return condition.astype(jnp.int64)
 
 
-def array_counters(dataflow: Dataflow, m, K, n, *, rows, cols) -> Counters:
-    """Counters of a single-register array for one block."""
+def array_counters(flow: Flow, m, K, n, *, rows, cols) -> Counters:
+    """Counters of an array for one block."""
     sides = {"rows": rows, "cols": cols}
-    match dataflow:
+
+    def shadowed(items, N) -> Counters:
+        period = closed_forms.skewed_period(items, rows)
+        return closed_forms.weight_stationary_shadow(items, K, N, **sides, period=period)
+
+    match flow:
         case "ws":
             return closed_forms.weight_stationary(m, K, n, **sides)
         case "os":
             return closed_forms.output_stationary(m, K, n, **sides)
         case "is":
             return closed_forms.transposed(closed_forms.weight_stationary(n, K, m, **sides))
+        case "ws_shadow":
+            return shadowed(m, n)
+        case "is_shadow":
+            return closed_forms.transposed(shadowed(n, m))
+    raise unknown(flow, "accel.sweep.forms")
 
 
 def places(blocks: Blocks) -> tuple[Array, Array, Array]:

@@ -15,7 +15,7 @@ from accel.cost.walk import SUM_BYTES
 from accel.cost.work import Work
 from accel.sweep import choices as rule
 from accel.sweep.program import BLOCK, Tables
-from accel.sweep.space import Space
+from accel.sweep.space import FLOWS, Space, area_of_pe
 from configs.errors import InputError
 
 # Rates evaluated together.
@@ -74,7 +74,8 @@ def make(works: Sequence[Work], space: Space, preset: Preset) -> Plan:
     flow, row, col = (
         grid.ravel() for grid in np.indices((len(space.dataflow), len(rows), len(cols)))
     )
-    flows = np.array([("ws", "os", "is").index(name) for name in space.dataflow])
+    flows = np.array([FLOWS.index(name) for name in space.dataflow])
+    areas = np.array([area_of_pe(name) for name in space.dataflow], np.float64)
     tables = Tables(
         **column,
         options=chosen.options,
@@ -82,6 +83,7 @@ def make(works: Sequence[Work], space: Space, preset: Preset) -> Plan:
         sides=np.stack([rows[row], cols[col]], axis=1),
         cols_at=col.astype(np.int32),
         dataflow=flows[flow].astype(np.int32),
+        area_of_pe=areas[flow],
         rates=rates,
         **_buffers(space, preset),
         prices=_plain_prices(works, preset),

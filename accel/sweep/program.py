@@ -22,14 +22,20 @@ from accel.cost.energy import Prices, energy
 from accel.cost.movement import moved
 from accel.cost.work import Bits
 from accel.counters import Counters
-from accel.machine import Dataflow
 from accel.sweep import forms
 from accel.sweep.choices import Options
 from accel.sweep.metrics import METRICS
+from accel.sweep.space import Flow
 
 Array = Any
 
-_HELD: dict[Dataflow, Any] = {"ws": "weights", "os": "sums", "is": "inputs"}
+_HELD: dict[Flow, Any] = {
+    "ws": "weights",
+    "os": "sums",
+    "is": "inputs",
+    "ws_shadow": "weights",
+    "is_shadow": "inputs",
+}
 # Combinations of buffers evaluated together: with the rates, what the L1 cache holds.
 BLOCK = 32
 _NO_CYCLES = 1e100
@@ -53,6 +59,8 @@ class Tables(NamedTuple):
     sides: Array
     cols_at: Array
     dataflow: Array
+    # Of one PE, [arrays].
+    area_of_pe: Array
     # [rate blocks, rates]; cycles a byte, half of it, MHz, MB/s, fJ a cycle, us a cycle.
     rates: Array
     # [blocks, BLOCK]: bytes of all buffers; thousandths of the energy unit a byte.
@@ -104,7 +112,7 @@ def blocks(tables: Tables, rows: Array, cols: Array) -> forms.Blocks:
 
 
 def _counted(
-    b: forms.Blocks, dataflow: Dataflow, rows, cols
+    b: forms.Blocks, dataflow: Flow, rows, cols
 ) -> tuple[list[forms.Work], Counters]:
     """Cycles of the array in each kind of block, and its counters over all blocks.
 
@@ -134,7 +142,7 @@ def _joined(tables: Tables, value: Array) -> Array:
     return (apart * times.astype(value.dtype)).sum(1)
 
 
-def _priced(tables: Tables, b: forms.Blocks, dataflow: Dataflow, rows, cols) -> tuple:
+def _priced(tables: Tables, b: forms.Blocks, dataflow: Flow, rows, cols) -> tuple:
     """Work of the blocks, and what the options of all layers cost."""
     works, counted = _counted(b, dataflow, rows, cols)
     sums = ((b.T_M - 1) * b.m + b.m_last) * tables.N
@@ -232,7 +240,7 @@ def points(tables, array, at_rates, cycles_of, priced, chosen, block) -> dict[st
         "dram_outputs": found.dram_outputs,
         "dram_bytes": found.dram_inputs + found.dram_weights + found.dram_outputs,
         "chip_bytes": found.chip_bytes,
-        "area": stored + sides[0] * sides[1],
+        "area": stored + tables.area_of_pe[array] * sides[0] * sides[1],
         "dram_mb_per_s": bandwidth,
         "clock_mhz": clock,
     }

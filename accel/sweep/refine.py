@@ -6,15 +6,23 @@ Layers are mapped one by one, and maps stay on the chip as in the sweep.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from accel.cost import mapper, narrow, rule
 from accel.cost.energy import Capacities, prices
 from accel.cost.preset import Preset
 from accel.cost.work import Work
+from accel.sweep.front import Front, knees
+from accel.sweep.metrics import METRICS, RATE
 from accel.sweep.space import Design, Space
 
+# What a mapping does not change.
+_KEPT = ("area", *RATE)
+# Members of the front that are mapped before the designs with a name are chosen.
+MAPPED = 48
 # What the mapper makes small here, as `cost` does if nothing else is asked.
 OBJECTIVE: mapper.Objective = "balanced"
 
@@ -57,6 +65,34 @@ def energy_prices(design: Design, preset: Preset):
     """Prices of a design's energies; inputs and outputs share a buffer."""
     a, w, s = design.activation_bytes, design.weight_bytes, design.sum_bytes
     return prices(preset, Capacities(a, w, s, a), clock_mhz=design.clock_mhz)
+
+
+def spread(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Members of the front to be mapped: those with a name by the rule, and others evenly
+    over the front by time, `MAPPED` in all; each once."""
+    rows = {row["index"]: row for row in found["named"].values()}
+    front = sorted(found["front"], key=lambda row: (row["time_us"], row["index"]))
+    room = min(MAPPED - len(rows), len(front))
+    for at in range(max(room, 0)):
+        row = front[at * (len(front) - 1) // max(room - 1, 1)]
+        rows.setdefault(row["index"], row)
+    return list(rows.values())
+
+
+def ranked(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The designs with a name among those that were mapped, by what the mapper makes of
+    them: their rows have its figures, and the rule's under "rule"."""
+    rows = {row["index"]: row for row in (*found["front"], *found["named"].values())}
+    mapped = []
+    for one in found["refined"]:
+        row, best = rows[one["index"]], one["mapper"]
+        kept = {n: v for n, v in row.items() if n not in METRICS or n in _KEPT}
+        edp = best["energy"] * best["time_us"]
+        mapped.append(kept | best | {"edp": edp, "rule": one["rule"]})
+    values = [[row.get(name, np.nan) for name in METRICS] for row in mapped]
+    index = np.array([row["index"] for row in mapped])
+    front = Front(index, np.array(values, np.float64))
+    return {name: mapped[at] for name, at in knees(front).items()}
 
 
 def refine(

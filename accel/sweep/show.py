@@ -31,7 +31,10 @@ def print_sweep(summary: Mapping[str, Any]) -> None:
     out.print(_named(summary))
     out.print(f"\n{summary['rule']}")
     if "refined" in summary:
-        out.print(f"best mapped: each layer with {OBJECTIVES[OBJECTIVE]}.")
+        out.print(
+            f"The best of {count(len(summary['refined']), 'member')} of the front, each "
+            f"layer with {OBJECTIVES[OBJECTIVE]}; rule us is what the fixed rule takes."
+        )
     out.print(f"Energies: {summary['preset']}.")
     fastest = summary["named"]["fastest"]
     for command in (fastest.get("cost"), fastest.get("verify")):
@@ -48,10 +51,10 @@ def _rate(summary: Mapping[str, Any]) -> str:
 
 
 def _named(summary: Mapping[str, Any]):
-    best = {one["index"]: one["mapper"] for one in summary.get("refined", ())}
     energy = {"fJ": "energy uJ"}.get(summary["energy_unit"], "energy (million ALU ops)")
+    ruled = "refined" in summary
     table = right("", "array", "MHz", "MB/s", "buffers KiB a/w/s", "us", "stall %", energy,
-                  "DRAM KiB", "area", *(["best mapped us"] if best else []),
+                  "DRAM KiB", "area", *(["rule us"] if ruled else []),
                   least=("DRAM KiB", "area", "stall %", "buffers KiB a/w/s"))  # fmt: skip
     for name, row in summary["named"].items():
         buffers = (row[f"{name}_bytes"] / 1024 for name in ("activation", "weight", "sum"))
@@ -66,6 +69,6 @@ def _named(summary: Mapping[str, Any]):
             f"{row['energy'] / 1e9:,.2f}",
             f"{row['dram_bytes'] / 1024:,.0f}",
             f"{row['area']:,}",
-            *([f"{best[row['index']]['time_us']:,.1f}"] if best else []),
+            *([f"{row['rule']['time_us']:,.1f}"] if ruled else []),
         )
     return table

@@ -11,24 +11,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, Literal, get_args
 
 from accel.cost.memory import Memory
 from accel.cost.work import Work
-from accel.machine import Dataflow, Systolic
+from accel.machine import Systolic
 from configs.checks import brief, check_types, require
 from configs.errors import InputError
 
 _KIB = 1 << 10
+# What stays in the PEs; with shadow registers the next tile loads meanwhile, skewed.
+Flow = Literal["ws", "os", "is", "ws_shadow", "is_shadow"]
+FLOWS: tuple[Flow, ...] = get_args(Flow)
 # Longest axis, and most combinations of capacities and of rates: what bounds memory.
 _LONGEST, _MOST_BUFFERS, _MOST_RATES = 1024, 1 << 18, 1 << 16
 
 
+def area_of_pe(flow: Flow) -> int:
+    """A multiplier, and the two bytes more through which a shadowed operand loads."""
+    return 3 if flow.endswith("_shadow") else 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """One point: a single-register array and the memory around it, double buffered."""
+    """One point: an array and the memory around it, double buffered."""
 
-    dataflow: Dataflow
+    dataflow: Flow
     rows: int
     cols: int
     dram_mb_per_s: int
@@ -39,7 +47,10 @@ class Design:
 
     @property
     def machine(self) -> Systolic:
-        return Systolic(rows=self.rows, cols=self.cols, dataflow=self.dataflow)
+        dataflow, _, shadow = self.dataflow.partition("_")
+        weights = shadow or "single"
+        sides = {"rows": self.rows, "cols": self.cols}
+        return Systolic(**sides, dataflow=dataflow, weights=weights)
 
     @property
     def memory(self) -> Memory:
@@ -53,16 +64,16 @@ class Design:
 
     @property
     def area(self) -> int:
-        """Proxy: multipliers + bytes of the buffers."""
+        """Proxy: multipliers + bytes of the buffers and of the shadow registers."""
         stored = self.activation_bytes + self.weight_bytes + self.sum_bytes
-        return self.rows * self.cols + stored
+        return area_of_pe(self.dataflow) * self.rows * self.cols + stored
 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
     """Axes in the order of the mixed radix, the slowest first; each strictly ascending."""
 
-    dataflow: tuple[Dataflow, ...] = ("ws", "os", "is")
+    dataflow: tuple[Flow, ...] = FLOWS
     rows: tuple[int, ...] = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
     cols: tuple[int, ...] = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
     dram_mb_per_s: tuple[int, ...] = (1600, 3200, 6400, 12800, 25600, 34000, 51200, 102400)

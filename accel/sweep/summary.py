@@ -19,8 +19,8 @@ RULE = (
     "Fixed mapping rule: loops M, N, K; all of N if the weights fit, else one array of "
     "columns, of all of K or, where that does not fit, slices of it whose sums stay; the "
     "largest blocks of rows that fit, or pieces of one row. Double buffered, no ports. "
-    "Area is a proxy: multipliers + buffer bytes. Bandwidth and clock have no area, and "
-    "the energy of a byte does not depend on them."
+    "Area is a proxy: multipliers + bytes of buffers and shadow registers. Bandwidth and "
+    "clock have no area, and the energy of a byte does not depend on them."
 )
 
 

@@ -27,20 +27,23 @@ def test_a_sweep_of_a_run_writes_its_front(verified, main, capsys):
     assert sorted(path.name for path in folder.iterdir()) == sorted((*FILES, *plots.NAMES))
     assert str(folder) in said
     found = json.loads((folder / "sweep.json").read_text())
-    assert found["designs"] == 2 * 2 * 2 * 2 * 2 * 2 * 2 * 2
-    assert {row["index"] for row in found["refined"]} == {
-        row["index"] for row in found["named"].values()
-    }
+    # ws, os, and ws with shadow registers.
+    assert found["designs"] == 3 * 2 * 2 * 2 * 2 * 2 * 2 * 2
+    indices = {row["index"] for row in found["refined"]}
+    for group in ("named", "ruled"):
+        assert {row["index"] for row in found[group].values()} <= indices
     fastest = found["named"]["fastest"]
     words = fastest["cost"].removeprefix("python -m accel ").split()
     assert main(*words, "--mapping", "fixed", "--json") == 0
     costed = json.loads(capsys.readouterr().out)
-    assert costed["cycles"] == fastest["cycles"]
-    assert costed["energy"]["total"] == fastest["energy"]
-    assert costed["dram_bytes"] == fastest["dram_bytes"]
+    assert costed["cycles"] == fastest["rule"]["cycles"]
+    assert costed["energy"]["total"] == fastest["rule"]["energy"]
+    assert costed["dram_bytes"] == fastest["rule"]["dram_bytes"]
     for row in found["named"].values():
         assert f"--rows {row['rows']} --cols {row['cols']} " in row["verify"]
-        assert f"--dataflow {row['dataflow']} " in row["verify"]
+        dataflow, _, shadow = row["dataflow"].partition("_")
+        registers = shadow or "single"
+        assert f"--dataflow {dataflow} --weights {registers} " in row["verify"]
     assert f"next  {fastest['verify']}" in said
     words = fastest["verify"].removeprefix("python -m accel ").split()
     assert main(*words, "--images", "2", "--overwrite") == 0

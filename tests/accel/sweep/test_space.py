@@ -1,11 +1,12 @@
 """A space is a checked product; a number stands for one design and back."""
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 
 from accel.cost.work import Work
-from accel.sweep.space import Space, around
+from accel.sweep.space import Design, Space, around
 from configs.errors import InputError
 
 
@@ -68,3 +69,15 @@ def test_the_default_space_holds_the_network(works):
 def test_capacities_of_a_huge_layer_stay_few():
     huge = Work(name="dense", images=1 << 20, row_bytes=9, K=9, N=1 << 10)
     assert len(around([huge]).sum_bytes) == 12
+
+
+def test_shadow_registers_are_a_machine_and_take_room() -> None:
+    """The next tile loads meanwhile; two bytes more a PE."""
+    sides = {"rows": 4, "cols": 6, "dram_mb_per_s": 100, "clock_mhz": 100}
+    buffers = {"activation_bytes": 100, "weight_bytes": 10, "sum_bytes": 1}
+    single, shadow = (
+        Design(dataflow=flow, **sides, **buffers) for flow in ("is", "is_shadow")
+    )
+    assert shadow.machine == replace(single.machine, weights="shadow")
+    assert (single.area, shadow.area) == (24 + 111, 72 + 111)
+    assert set(Space().dataflow) == {"ws", "os", "is", "ws_shadow", "is_shadow"}
