@@ -23,6 +23,7 @@ class Stand(NamedTuple):
 
 
 _CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+_POOL = (*_CONV, "ceil_mode", "count_include_pad")
 # Element by element, or normalised: shaped as the first input.
 _LIKE_FIRST = (
     "BiasGelu", "BiasSplitGelu", "FastGelu", "Gelu", "QuickGelu", "BiasSoftmax",
@@ -51,6 +52,9 @@ _STANDS: Mapping[str, Stand] = {
     "MatMulInteger16": Stand("MatMul", (0, 1)),
     "QLinearAdd": Stand("Add", (0, 3)),
     "QLinearMul": Stand("Mul", (0, 3)),
+    "QLinearWhere": Stand("Where", (0, 1, 4)),
+    "QLinearGlobalAveragePool": Stand("GlobalAveragePool", (0,)),
+    "QLinearAveragePool": Stand("AveragePool", (0,), _POOL),
 }  # fmt: skip
 
 
@@ -74,4 +78,9 @@ def stand(node: NodeProto) -> Stand | None:
     if node.op_type in ("FusedMatMul", "TransposeMatMul"):
         turned = any(a.i for a in node.attribute if a.name.startswith("trans"))
         return None if turned else Stand("MatMul", (0, 1))
+    if node.op_type == "QLinearConcat":
+        # Scale and zero point of the output, then value, scale and zero point of each.
+        return Stand("Concat", tuple(range(2, len(node.input), 3)), ("axis",))
+    if any(a.name == "channels_last" and a.i for a in node.attribute):
+        return None
     return _STANDS.get(node.op_type)

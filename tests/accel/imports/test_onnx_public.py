@@ -361,3 +361,29 @@ def test_a_fixed_batch_of_pictures_is_so_many_images(read):
     found = read(made)
     assert (found.inferences, found.unit) == (8, "image")
     assert found.remarks == ("The file fixes its batch: 8 images.",)
+
+
+def test_operators_that_onnx_runtime_quantises_keep_their_shapes(read):
+    """Its own domain has QLinearConcat, means and QGemm: 16 channels of 8 x 8 to 5."""
+    runtime = {"domain": "com.microsoft"}
+    nodes = [
+        node("QLinearConcat", ["s", "z", "x", "s", "z", "x", "s", "z"], ["c"], axis=1,
+             **runtime),
+        node("QLinearAveragePool", ["c", "s", "z", "s", "z"], ["p"], kernel_shape=[2, 2],
+             strides=[2, 2], **runtime),
+        node("QLinearAdd", ["p", "s", "z", "p", "s", "z", "s", "z"], ["d"], **runtime),
+        node("QLinearConv", ["d", "s", "z", "w", "s", "z", "s", "z"], ["e"]),
+        node("QLinearGlobalAveragePool", ["e", "s", "z", "s", "z"], ["g"], **runtime),
+        node("Flatten", ["g"], ["f"]),
+        node("QGemm", ["f", "s", "z", "k", "s", "z"], ["y"], transB=1, **runtime),
+    ]  # fmt: skip
+    zero = numpy_helper.from_array(np.array(0, np.uint8), "z")
+    scale = numpy_helper.from_array(np.array(1, np.float32), "s")
+    constants = [
+        scale, zero, ones("w", 4, 16, 3, 3, dtype=np.uint8), ones("k", 5, 4, dtype=np.uint8)
+    ]  # fmt: skip
+    made = model(nodes, [value("x", [1, 8, 8, 8], TensorProto.UINT8)], constants)
+    found = read(made)
+    # A map of 4 x 4 with a kernel of 3 x 3: 2 x 2 positions.
+    assert found.macs == 4 * (9 * 16) * 4 + 4 * 5
+    assert dict(found.operators) == {"QLinearConv": 1, "com.microsoft:QGemm": 1}
