@@ -104,7 +104,7 @@ def choose(
     if keys != (ranked.key, ranked.least_key):
         raise InputError(
             f"`{work.name}` ({work.macs} multiplications) is too large: its counts pass "
-            f"2^63; use fewer images."
+            f"2^63; use a smaller --batch."
         )
     rival = None
     if ranked.second:
@@ -273,5 +273,5 @@ def _mapping(blocks: Blocks, order: str, index: int) -> Mapping:
 def _refuse(work: Work, machine: Machine, memory: Memory, places: Places) -> NoReturn:
     least = Mapping(**mapspace.smallest(work, sides(machine))._asdict())
     needed = least.capacity(work, memory, **vars(places))
-    require_room(memory, needed, f"the smallest blocks of {work.name}", "fewer images")
+    require_room(memory, needed, f"the smallest blocks of {work.name}", "a smaller --batch")
     raise RuntimeError(f"nothing of {work.name} fits, though its smallest blocks do")

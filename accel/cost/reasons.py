@@ -41,7 +41,8 @@ def _saves(work: Work, mapping: Mapping, totals: Totals) -> str:
     """How often each operand comes, and where partial sums stay."""
     weights = _times(totals.dram_weights, packed(work.weight_bits, work.K * work.N))
     inputs = _times(totals.dram_inputs, work.input_bytes // work.repeats)
-    said = f"weights come {weights}, inputs {inputs}"
+    second = "weights come" if work.weight_bytes else "the second factor comes"
+    said = f"{second} {weights}, inputs {inputs}"
     trips = mapping.trips(work)
     block = SUM_BYTES * mapping.images * mapping.strip * work.out_cols * mapping.N
     if totals.dram_sums_read:
