@@ -125,7 +125,7 @@ def run(
     )
     best = _Best(
         adversarial=images.copy(),
-        margin=_margin(logits, labels),
+        margin=margins(logits, labels),
         broken=np.argmax(logits, -1) != labels,
         steps=np.zeros(len(images), np.int32),
         no_gradient=np.zeros(len(images), np.int32),
@@ -285,7 +285,8 @@ def _others(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return others.reshape(len(labels), logits.shape[-1] - 1).astype(np.int32)
 
 
-def _margin(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def margins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Largest other logit minus the label's, float32 (N,), of logits (N, F)."""
     is_label = np.arange(logits.shape[-1]) == labels[:, None]
     own = logits[is_label]
     return np.where(is_label, -np.inf, logits).max(-1).astype(np.float32) - own

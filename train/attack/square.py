@@ -6,6 +6,10 @@ falls. The side of the square is sqrt(p H W), p falling as in the authors' progr
 halved after 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 of 10,000 queries, rescaled
 to the number there is (the paper's list leaves out 500).
 
+Logits that are rounded have plateaus, where nearly every square leaves the margin as it
+is and the search would stand still. With `plateaus` a change that does no harm is kept
+too, so that it walks on.
+
 References:
   Andriushchenko et al. 2020, arXiv:1912.00049, Algorithms 1 and 2, section 4.
 """
@@ -38,6 +42,8 @@ class Settings(NamedTuple):
     queries: np.int32
     # Side of the square after each number of halvings, int32 (10,).
     sides: np.ndarray
+    # Whether a change that leaves the margin as it is is kept.
+    plateaus: np.bool_
 
 
 class Inner(NamedTuple):
@@ -94,7 +100,7 @@ class RandomSquares:
         moved = jnp.where(change == 0, inner.image, jnp.clip(moved, 0, PIXEL_HIGH))
         logits = decide(subject, moved)
         loss = -losses.margin(logits, example.labels)
-        better = loss < inner.loss
+        better = (loss < inner.loss) | (settings.plateaus & (loss == inner.loss))
         image = jnp.where(spread(better, moved), moved, inner.image)
         inner = Inner(image, jnp.where(better, loss, inner.loss), inner.keys)
         return inner, Seen(moved, logits, jnp.zeros(len(moved), bool))
@@ -137,6 +143,8 @@ class Square:
     segment: int = 50
     # Part of the pixels in the first square.
     p: float = 0.8
+    # Keep a change that leaves the margin as it is; the published attack does not.
+    plateaus: bool = False
 
     needs_gradient = False
     norm = "linf"
@@ -171,4 +179,8 @@ class Square:
                 f"Square needs images (H, W, C), `input_shape` is {shape}; use PGD and "
                 f"APGD on vectors."
             )
-        return Settings(queries=np.int32(self.queries), sides=sides(self.p, shape))
+        return Settings(
+            queries=np.int32(self.queries),
+            sides=sides(self.p, shape),
+            plateaus=np.bool_(self.plateaus),
+        )

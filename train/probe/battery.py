@@ -23,8 +23,11 @@ from train.probe.settings import Settings
 
 # Forward passes cost this part of a gradient step.
 FORWARD = 0.35
-# A further try of Square that breaks at most one image in so many ends the search.
-CONVERGED = 1000
+# The search ends when the last `WINDOW` further tries of Square together break at most one
+# image in so many. One try alone may find nothing by chance where others find several.
+CONVERGED, WINDOW = 1000, 3
+# Further tries attack the images nearest to a mistake: one in so many of those evaluated.
+NEAREST = 5
 # Of the first try of Square; L2 has the one after it, further tries those from 7 on.
 _SQUARE, _L2, _FURTHER = 5, 6, 7
 # Restarts of the attack in L2, beside the headline.
@@ -40,9 +43,12 @@ class Round:
     seed: int = 0
     # On all images that are right to begin with, so that it has an accuracy of its own.
     alone: bool = False
+    # On the images nearest to a mistake only (`nearest`).
+    near: bool = False
 
     def planned(self, n: int) -> float:
         """Image-steps if nothing breaks."""
+        n = nearest_count(n) if self.near else n
         each = 1.0 if self.attack.needs_gradient else FORWARD
         return n * self.attack.rounds(10) * self.attack.evaluations * each
 
@@ -78,20 +84,26 @@ def further(one: Round, settings: Settings) -> list[Round]:
     """Other tries of Square at most, each from a start of its own; of other attacks none.
 
     Random search on rounded logits is far from done after one try: another start breaks
-    other images.
+    other images, of those that the first came close to, the more so if it walks along
+    plateaus.
     """
     if not isinstance(one.attack, Square):
         return []
     seeds = range(_FURTHER, _FURTHER + settings.square_tries - 1)
-    return [replace(one, seed=seed) for seed in seeds]
+    attack = replace(one.attack, plateaus=True)
+    return [replace(one, attack=attack, seed=seed, near=True) for seed in seeds]
+
+
+def kinds(settings: Settings) -> list[Round]:
+    """Every round of the headline, and of further tries the first: all code that runs."""
+    first = [one for r in rounds(settings) for one in further(r, settings)[:1]]
+    return rounds(settings) + first
 
 
 def planned(settings: Settings, n: int) -> float:
-    """Image-steps of one network if nothing breaks and Square ends after two tries."""
+    """Image-steps of one network at most, if nothing breaks."""
     linf = sum(one.planned(n) for one in rounds(settings))
-    linf += sum(
-        one.planned(n) for r in rounds(settings) for one in further(r, settings)[:1]
-    )
+    linf += sum(one.planned(n) for r in rounds(settings) for one in further(r, settings))
     times = len(settings.eps) + len(settings.seeds)
     return times * linf + len(settings.eps_l2) * l2_round(settings).planned(n)
 
@@ -133,10 +145,11 @@ def run(
         broken=before.broken.copy() if before else wrong.copy(),
         rows=[],
     )
+    everyone = np.ones(exam.n, bool)
     for name, images in others.items():
         state.rows.append(_transfer(contender, exam, eps, state, name, images))
 
-    def measured(one: Round, number: str) -> dict:
+    def measured(one: Round, number: str, among: np.ndarray) -> dict:
         key = f"{place}{contender.name}/linf/{levels_of(eps)}/{number}"
         was_there = ledger.has(key)
         title = f"{contender.name}, eps {eps:g}, {one.attack.name}"
@@ -144,7 +157,7 @@ def run(
             key,
             lambda: _measure(
                 contender, exam, one, levels_of(eps), wrong if one.alone else state.broken,
-                settings.seed, each(one, title),
+                settings.seed, each(one, title), among,
             ),
         )  # fmt: skip
         found = _merge(contender, exam, eps, one, part, state, settings)
@@ -152,15 +165,46 @@ def run(
         return found
 
     for number, one in enumerate(rounds(settings)):
-        state.rows.append(measured(one, str(number)))
+        state.rows.append(measured(one, str(number), everyone))
+        tries = further(one, settings)
+        near = nearest(contender, exam, state) if tries else everyone
         again: list[dict] = []
-        for try_, other in enumerate(further(one, settings), 1):
-            again.append(measured(other, f"{number}.{try_}"))
-            if CONVERGED * again[-1]["newly_broken"] <= exam.n:
+        for try_, other in enumerate(tries, 1):
+            again.append(measured(other, f"{number}.near.{try_}", near))
+            if converged([found["newly_broken"] for found in again], exam.n):
                 break
         if again:
             state.rows.append(_together(again, exam.n))
     return state
+
+
+def converged(broken_by_try: Sequence[int], n: int) -> bool:
+    """Whether the last further tries together broke at most 1 in 1,000 of n images.
+
+    >>> converged([0, 0], 1000), converged([5, 0, 1, 0], 1000), converged([1, 0, 1], 1000)
+    (False, True, False)
+    """
+    last = broken_by_try[-WINDOW:]
+    return len(last) == WINDOW and CONVERGED * sum(last) <= n
+
+
+def nearest_count(n: int) -> int:
+    """How many of n evaluated images a further try attacks at most."""
+    return -(-n // NEAREST)
+
+
+def nearest(contender: Contender, exam: Exam, state: State) -> np.ndarray:
+    """The unbroken images nearest to a mistake, as a mask (N,).
+
+    Nearest are those whose adversarial image so far has the largest margin
+    max_{j != y} z_j - z_y.
+    """
+    chosen = np.zeros(exam.n, bool)
+    alive = np.flatnonzero(~state.broken)
+    margin = search.margins(contender.judge(state.adversarial[alive]), exam.labels[alive])
+    order = np.argsort(-margin, kind="stable")[: nearest_count(exam.n)]
+    chosen[alive[order]] = True
+    return chosen
 
 
 def _together(again: Sequence[dict], n: int) -> dict:
@@ -172,7 +216,8 @@ def _together(again: Sequence[dict], n: int) -> dict:
         "attacked": again[0]["attacked"],
         "newly_broken": sum(by_try),
         "newly_broken_by_try": by_try,
-        "converged": CONVERGED * by_try[-1] <= n,
+        "converged": converged(by_try, n),
+        "nearest": nearest_count(n),
     }
 
 
@@ -199,7 +244,9 @@ def l2(
     radius = length * 255
     part = ledger.part(
         key,
-        lambda: _measure(contender, exam, one, radius, wrong, settings.seed, say),
+        lambda: _measure(
+            contender, exam, one, radius, wrong, settings.seed, say, np.ones(exam.n, bool)
+        ),
     )
     broken = part.arrays["broken"]
     return (
@@ -211,9 +258,9 @@ def l2(
     )  # fmt: skip
 
 
-def _measure(contender, exam, one: Round, budget, broken, seed, say) -> Part:
-    """One attack on the images that are not broken yet."""
-    began, alive = time.monotonic(), np.flatnonzero(~broken)
+def _measure(contender, exam, one: Round, budget, broken, seed, say, among) -> Part:
+    """One attack on those `among` the images that are not broken yet."""
+    began, alive = time.monotonic(), np.flatnonzero(among & ~broken)
     if not len(alive):
         return _nothing(broken, exam.images[:0])
     found = search.run(

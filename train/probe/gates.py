@@ -199,13 +199,23 @@ def _of_budget(rows: Sequence[dict], eps: float) -> list[str]:
             f"Square broke {square} images at eps {eps:g} that no gradient attack broke: "
             f"gradients are partly masked"
         )
-    for one in rows:
-        if not one.get("converged", True):
-            found.append(
-                f"Square still broke {one['newly_broken_by_try'][-1]} images at eps "
-                f"{eps:g} in its last try: further tries would lower the headline"
-            )
-    return found
+    return found + _not_converged(select(rows, attack="Square"), eps)
+
+
+def _not_converged(square: Sequence[dict], eps: float) -> list[str]:
+    """Whether further tries of Square would lower the headline."""
+    if not square or square[-1].get("converged", False):
+        return []
+    by_try = square[-1].get("newly_broken_by_try", [])
+    if not by_try:
+        return [
+            f"Square was tried once at eps {eps:g}: whether further tries would lower the "
+            f"headline is not known"
+        ]
+    return [
+        f"Square has not converged at eps {eps:g}: its further tries broke "
+        f"{', '.join(map(str, by_try))} images, more tries may lower the headline"
+    ]
 
 
 def _not_monotone(rows: Sequence[dict], what: str, key: str = "accuracy") -> list[str]:

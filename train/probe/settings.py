@@ -53,8 +53,9 @@ class Settings:
     targets: int = 9
     # Queries of the Square attack; 0 leaves it out.
     queries: int = 5000
-    # Most tries of Square, each from a start of its own on what is left; it ends earlier,
-    # once a further try breaks at most 1 image in 1,000.
+    # Most tries of Square: one on what is left, then others from starts of their own on
+    # the images nearest to a mistake. It ends earlier, once the last three of these
+    # together break at most 1 image in 1,000.
     square_tries: int = 9
     # Further seeds: all attacks of the last budget once more from each, for the spread of
     # the headline.
@@ -114,7 +115,6 @@ QUICK = Settings(
     apgd_steps=20,
     targets=2,
     queries=200,
-    square_tries=2,
     angle_step_deg=30,
     shift_px=4,
     grid_shifts=3,

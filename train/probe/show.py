@@ -70,9 +70,16 @@ def _curve(result: Result, name: str):
         headline,
         certified,
         name=name,
-        attack=last[-1]["attacks"] if last else "",
+        attack=_behind(last),
         certificate=" and ".join(dict.fromkeys(p["method"] for p in proofs)),
     )
+
+
+def _behind(heads: Sequence[dict]) -> str:
+    """The attacks of a headline, and how many tries stand behind it at most."""
+    if not heads:
+        return ""
+    return f"{heads[-1]['attacks']}; {max(one['tries'] for one in heads)} tries at most"
 
 
 def _polar(result: Result, name: str):
@@ -105,7 +112,7 @@ def _adversarial(result, contenders, exam: Exam, settings: Settings, name, class
         after=_classes(contenders, images),
         classes=classes,
         name=name,
-        attack=f"worst of {attacks['attacks']}, against {contenders[-1].name}",
+        attack=f"worst of {_behind([attacks])}, against {contenders[-1].name}",
         eps=settings.eps[-1],
     )
 

@@ -71,7 +71,7 @@ class Suite:
         states: dict[str, battery.State] = {}
         if self._wanted("attacks"):
             self.display.say("Checking the attacks where the answer is known.")
-            self.gates += gates.known_answers(battery.rounds(self.settings))
+            self.gates += gates.known_answers(battery.kinds(self.settings))
             for one in self.contenders:
                 self.gates += gates.before(one, self.exam, self.settings)
         for section, measure, exam in (

@@ -161,7 +161,8 @@ def _how(rows: Sequence[dict]) -> str:
     if tries == "0":
         return "no image left to attack"
     times = "" if tries == "1" else f"{tries} x "
-    return f"{times}{rows[0]['steps']:,} evaluations"
+    who = f", nearest {rows[0]['nearest']:,}" if "nearest" in rows[0] else ""
+    return f"{times}{rows[0]['steps']:,} evaluations{who}"
 
 
 def _behind(heads: Sequence[dict]) -> str:

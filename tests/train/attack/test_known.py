@@ -18,6 +18,7 @@ SOUND = (
     apgd.apgd_ce(),
     apgd.apgd_t(),
     square.Square(queries=1000),
+    square.Square(queries=1000, plateaus=True),
 )
 SOUND_L2 = (gradient.fgsm(norm="l2"), gradient.PGD(norm="l2"), apgd.apgd_t(norm="l2"))
 

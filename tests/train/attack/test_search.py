@@ -27,6 +27,7 @@ ATTACKS = (
     gradient.PGD(steps=6, segment=3),
     apgd.APGD(steps=12, segment=5),
     square.Square(queries=40, segment=7),
+    square.Square(name="Square, plateaus", queries=40, segment=7, plateaus=True),
 )
 
 

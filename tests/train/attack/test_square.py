@@ -116,3 +116,38 @@ def test_vectors_are_refused() -> None:
 def test_settings_without_sense_are_refused(field: str, value: object) -> None:
     with pytest.raises(InputError, match=f"`{field}`"):
         square.Square(**{field: value})
+
+
+def test_rounded_logits_do_not_stop_a_search_that_walks_along_plateaus(digits) -> None:
+    """Logits in steps so coarse that most squares change nothing: the published rule
+    stands still, the other finds images that it leaves, and nothing that is not there."""
+    step = jnp.float32(4.0)
+    coarse = lambda pixels: jnp.round(digits.subject.predict(pixels) / step) * step
+    rounded = Subject(name="rounded", predict=coarse, surrogate=coarse)
+    images, labels = digits.images[:60], digits.labels[:60]
+    found = {
+        plateaus: search.run(
+            square.Square(queries=600, plateaus=plateaus), rounded, images, labels, 20,
+            seed=0, indices=np.arange(60),
+        )
+        for plateaus in (False, True)
+    }  # fmt: skip
+    assert found[True].broken.sum() > found[False].broken.sum() + 3
+    classes = np.argmax(np.asarray(coarse(found[True].adversarial)), -1)
+    np.testing.assert_array_equal(classes != labels, found[True].broken)
+
+
+def test_a_change_without_effect_is_kept_on_a_plateau_only_when_told() -> None:
+    logits = lambda pixels: jnp.zeros((len(pixels), 4), jnp.float32)
+    constant = Subject(name="constant", predict=logits, surrogate=logits)
+    batch, keys = example(3), jax.random.split(jax.random.key(1), 3)
+    for plateaus in (False, True):
+        attack = square.Square(queries=50, plateaus=plateaus)
+        settings = attack.settings(0, 4, (7, 5, 3))
+        inner = attack.method.begin(batch, keys, settings)
+        for t in range(3):
+            before = inner.image
+            inner, seen = attack.method.step(constant, batch, inner, settings, np.int32(t))
+        expected = seen.image if plateaus else before
+        np.testing.assert_array_equal(inner.image, expected)
+        assert (seen.image != before).any()
