@@ -83,11 +83,13 @@ def test_predictions_are_ranked(capsys):
     one = {
         "picture": "a[1].png", "note": "", "class": "7", "probability": 0.918,
         "then": [{"class": "1", "probability": 0.05}, {"class": "9", "probability": 0.03}],
-        "outputs": [1, 2],
+        "outputs": [1, 2], "hint": "",
     }  # fmt: skip
-    numbers = {"picture": "b.png", "note": "", "outputs": [0.5, 1.5]}
+    hint = "looks inverted: try `--invert`"
+    numbers = {"picture": "b.png", "note": "", "outputs": [0.5, 1.5], "hint": hint}
     assert printed(capsys, summary.print_predictions, [one, numbers]) == [
         "picture class probability then",
         "a[1].png 7 91.8 % 1 5.0 %, 9 3.0 %",
         "b.png [0.5, 1.5]",
+        "hint b.png: looks inverted: try `--invert`",
     ]
