@@ -269,7 +269,7 @@ def test_the_nearest_are_the_unbroken_of_largest_margin() -> None:
 
 
 def test_a_record_of_further_tries_says_who_was_attacked(both) -> None:
-    one, result = both
+    _, result = both
     for name in ("float", "int8"):
         first, again = select(result.rows, attack="Square", model=name, eps=0.2)
         assert again["converged"] is True
