@@ -211,7 +211,9 @@ def test_arguments_that_do_not_fit_are_refused(images, labels, levels, message) 
 def test_a_tie_that_the_first_class_wins_is_not_broken() -> None:
     """Equal integer logits: the margin is 0 and argmax may still be right; it goes on."""
     first = jnp.array([[0.0, 0.0]], jnp.float32)
-    logits = lambda x: jnp.broadcast_to(first, (len(x), 2)) + 0 * x.sum()
+    logits = lambda x: (
+        jnp.broadcast_to(first, (len(x), 2)) + 0 * x.astype(jnp.float32).sum()
+    )
     tied = Subject(name="tied", predict=logits, surrogate=logits)
     images = np.full((2, 4, 4, 1), 128, np.uint8)
     for attack in ATTACKS:
@@ -221,3 +223,28 @@ def test_a_tie_that_the_first_class_wins_is_not_broken() -> None:
         assert result.broken.tolist() == [False, True]
         assert result.steps[0] == attack.evaluations * attack.rounds(2)
         assert result.tries == attack.rounds(2)
+
+
+@pytest.mark.parametrize("plateaus", [False, True])
+def test_a_budget_that_ends_in_a_tie_breaks_only_what_argmax_misjudges(plateaus) -> None:
+    """z = (m, -m) / 64 with m = sum(x - 128) over 12 pixels: from 120 or -120, 10 levels reach
+    0 and no further. The first class wins the tie: class 1 is broken there, class 0 is
+    attacked to the end and holds; with 11 levels both break."""
+
+    def logits(pixels: jax.Array) -> jax.Array:
+        m = (pixels.reshape(len(pixels), -1).astype(jnp.float32) - 128).sum(-1)
+        return jnp.stack([m, -m], -1) / 64
+
+    tied = Subject(name="tied", predict=logits, surrogate=logits)
+    images = np.stack([np.full((3, 4, 1), v, np.uint8) for v in (138, 118)])
+    labels = np.array([0, 1])
+    more = square.Square(queries=600, plateaus=plateaus)
+    for attack in (gradient.fgsm(), *ATTACKS[:2], more):
+        run = lambda levels, attack=attack: search.run(
+            attack, tied, images, labels, levels, seed=0, indices=np.arange(2)
+        )
+        tie = run(10)
+        assert tie.broken.tolist() == [False, True], attack.name
+        assert tie.steps[0] == attack.evaluations
+        assert np.asarray(logits(tie.adversarial))[0].tolist() == [0, 0]
+        assert run(11).broken.all(), attack.name

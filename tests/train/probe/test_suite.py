@@ -269,10 +269,22 @@ def test_the_nearest_are_the_unbroken_of_largest_margin() -> None:
 
 
 def test_a_record_of_further_tries_says_who_was_attacked(both) -> None:
-    one, result = both
+    _, result = both
     for name in ("float", "int8"):
         first, again = select(result.rows, attack="Square", model=name, eps=0.2)
         assert again["converged"] is True
         assert again["nearest"] == 3
         assert again["attacked"] == min(3, first["correct"])
         assert "nearest" not in first
+
+
+def test_transfer_counts_a_tie_as_argmax_decides_it() -> None:
+    """Equal logits: the first class wins, whatever the margin is."""
+    one = SimpleNamespace(
+        name="int8", judge=Judged(lambda images: np.zeros((len(images), 2), np.float32))
+    )
+    exam = Exam(images=np.zeros((2, 4), np.uint8), labels=np.array([0, 1]))
+    state = battery.State(adversarial=exam.images.copy(), broken=np.zeros(2, bool), rows=[])
+    battery.transferred(one, exam, 0.2, state, "float", exam.images)
+    assert state.broken.tolist() == [False, True]
+    assert state.rows[-1]["newly_broken"] == 1
