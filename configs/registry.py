@@ -38,6 +38,7 @@ _MACHINERY = {
     "schema",
     "stored",
     "table",
+    "tables",
     "tpu_apps",
 }
 

@@ -116,9 +116,9 @@ def test_json_is_the_whole_of_stdout(run, main, monkeypatch, capfd):
     """One document, on the file descriptor that libraries write to as well."""
     real = subject.load
 
-    def noisy(folder, images):
+    def noisy(folder, images, where=None):
         os.write(1, b"a library says hello\n")
-        return real(folder, images)
+        return real(folder, images, where)
 
     monkeypatch.setattr(subject, "load", noisy)
     given = ("--run", run, "--json")

@@ -151,10 +151,10 @@ def test_a_report_that_was_finished_meanwhile_is_not_replaced(run, monkeypatch):
     """Between the first look and the lock another process has written one."""
     real = subject.load
 
-    def load(folder, images):
+    def load(folder, images, where=None):
         rundir.write_json(folder / OUT / "report.json", {"first": True})
         rundir.write_json(folder / "accel/compare.json", {"first": True})
-        return real(folder, images)
+        return real(folder, images, where)
 
     monkeypatch.setattr(subject, "load", load)
     with pytest.raises(InputError, match="already holds a report"):

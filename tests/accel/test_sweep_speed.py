@@ -20,7 +20,7 @@ ROOT = Path(sweep_speed.__file__).parents[1]
 WORKS = [Work(name="dense", images=3, row_bytes=40, K=40, N=12)]
 SPACE = Space(
     rows=(4, 8), cols=(4,), dram_mb_per_s=(100, 900), clock_mhz=(100, 700),
-    activation_bytes=(80, 400), weight_bytes=(300, 900), sum_bytes=(100, 400),
+    activation_bytes=(80, 400), weight_bytes=(3, 900), sum_bytes=(100, 400),
 )  # fmt: skip
 
 

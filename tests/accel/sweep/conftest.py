@@ -56,7 +56,7 @@ def small_space():
         dram_mb_per_s=(50, 3000),
         clock_mhz=(100, 700),
         activation_bytes=(500, 4000),
-        weight_bytes=(28, 8000),
+        weight_bytes=(4, 8000),
         sum_bytes=(400, 9000),
     )
 
