@@ -238,6 +238,6 @@ def _require(what: str, bound: int, most: int) -> None:
     if bound >= most:
         raise InputError(
             f"`Space`: {what} may reach {bound:.3g}, beyond the {most:.3g} that stay exact "
-            f"here; use a smaller --batch, less static power, or leave out the smallest arrays, "
-            f"clocks and bandwidths."
+            f"here; use a smaller --batch, less static power, or leave out the smallest "
+            f"arrays, clocks and bandwidths."
         )
