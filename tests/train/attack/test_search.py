@@ -228,8 +228,8 @@ def test_a_tie_that_the_first_class_wins_is_not_broken() -> None:
 @pytest.mark.parametrize("plateaus", [False, True])
 def test_a_budget_that_ends_in_a_tie_breaks_only_what_argmax_misjudges(plateaus) -> None:
     """z = (m, -m) / 64 with m = sum(x - 128) over 12 pixels: from 120 or -120, 10 levels
-    reach 0 and no further. The first class wins the tie: class 1 is broken there, class 0 is
-    attacked to the end and holds; with 11 levels both break."""
+    reach 0 and no further. The first class wins the tie: class 1 is broken there, class 0
+    is attacked to the end and holds; with 11 levels both break."""
 
     def logits(pixels: jax.Array) -> jax.Array:
         m = (pixels.reshape(len(pixels), -1).astype(jnp.float32) - 128).sum(-1)
