@@ -121,7 +121,7 @@ def test_the_fingerprint_sees_name_type_shape_and_every_bit() -> None:
         (np.zeros((2, 4, 4, 1), np.uint8), [0.0, 1.0], r"labels are float64 \[2\]"),
         (np.zeros((2, 4, 4, 1), np.uint8), [0], r"each of its 2 train images"),
         (np.zeros((2, 4, 4, 1), np.uint8), [0, 2], r"labels in 0\.\.1 .* from 0 to 2"),
-        (np.zeros((2, 4, 4, 1), np.uint8), [-1, 1], r"from -1 to 1; correct them"),
+        (np.zeros((2, 4, 4, 1), np.uint8), [-1, 1], r"from -1 to 1; number the classes"),
         (np.zeros((2, 4, 5, 1), np.uint8), [0, 1], r"\(4, 5, 1\) and test images \(4, 4"),
     ],
 )
