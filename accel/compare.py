@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isqrt
 from typing import Any
 
 from accel.counters import FETCHES, Counters, total
+from accel.gemm import Gemm
 from accel.machine import Direct, Dot, Mac, Machine, Systolic, Tile
 from accel.matmul import Setup
 from accel.predict import timing
 from accel.subject import Subject
 from accel.verify import verify
+from quant.network import IntNetwork
 
 # Cycles, and multiplications of whole layers at once (`direct`), that are stepped; beyond,
 # a machine is predicted only and its row says so.
@@ -65,7 +67,7 @@ def compare(
       InputError: the machines cannot be made.
       Lost: a result did not come out of a machine.
     """
-    found = []
+    found, widths = [], _widths(subject.network)
     for machine, description in machines(rows, cols):
         count = len(subject.images)
         layers = timing.layers(machine, subject.network.network, count, batch)
@@ -85,6 +87,7 @@ def compare(
             {"machine": machine.name, "description": description, "stepped": stepped}
             | row
             | _figures(counters, count, clock_mhz)
+            | {"fetched_bytes": _fetched_bytes(layers, widths)}
         )
     return {
         "name": subject.name,
@@ -92,8 +95,27 @@ def compare(
         "batch": batch,
         "clock_mhz": clock_mhz,
         "verified": _verdict([row["verified"] for row in found]),
+        "bits": {name: list(pair) for name, pair in widths.items()},
         "machines": found,
     }
+
+
+def _widths(network: IntNetwork) -> dict[str, tuple[int, int]]:
+    """Bits of the weights and of the input of each layer with weights."""
+    layers = (layer for layer in network.walk() if layer.weighted)
+    return {one.name: (one.weighted.weight_bits, one.input.bits) for one in layers}
+
+
+def _fetched_bytes(
+    layers: Sequence[tuple[Gemm, Counters]], widths: Mapping[str, tuple[int, int]]
+) -> int:
+    """Bytes of all that is fetched: inputs and weights packed, sums of 4 bytes each."""
+    bits = 0
+    for gemm, counters in layers:
+        weights, inputs = widths[gemm.name]
+        bits += counters.input_fetches * inputs + counters.weight_fetches * weights
+        bits += 32 * (counters.sum_reads + counters.sum_writes)
+    return -(-bits // 8)
 
 
 def _verdict(rows: list[bool | None]) -> bool | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,8 @@ def _layers(report: Mapping[str, Any]) -> Table:
 def print_comparison(found: Mapping[str, Any], folder: Path) -> None:
     """All machines, one a line."""
     table = right("machine", "multipliers", "cycles/image", "images/s", "busy %", "inputs",
-                  "weights", "sums", "", least=("inputs", "weights", "sums"))  # fmt: skip
+                  "weights", "sums", "bytes", "",
+                  least=("inputs", "weights", "sums"))  # fmt: skip
     images = found["images"]
     for row in found["machines"]:
         sums = row["sum_reads"] + row["sum_writes"]
@@ -135,12 +136,14 @@ def print_comparison(found: Mapping[str, Any], folder: Path) -> None:
             f"{row['input_fetches'] / images:,.0f}",
             f"{row['weight_fetches'] / images:,.0f}",
             f"{sums / images:,.0f}",
+            f"{row['fetched_bytes'] / images:,.0f}",
             verdict[row["verified"]],
         )
     out = console()
     out.print(table)
     out.print(
-        f"\nFetches are words an image; images/s at {found['clock_mhz']:g} MHz, batch "
+        f"\nFetches are words an image, and their bytes at the widths of the run "
+        f"({_widths(found['bits'])}); images/s at {found['clock_mhz']:g} MHz, batch "
         f"{found['batch']}."
     )
     predicted = sum(not row["stepped"] for row in found["machines"])
@@ -150,6 +153,14 @@ def print_comparison(found: Mapping[str, Any], folder: Path) -> None:
             f"figures are what the closed forms predict."
         )
     out.print(f"written  {folder}/accel/compare.json")
+
+
+def _widths(bits: Mapping[str, Sequence[int]]) -> str:
+    """
+    >>> _widths({"conv1": [8, 8], "dense1": [4, 4], "dense2": [4, 4]})
+    'W4A4, W8A8'
+    """
+    return ", ".join(sorted({f"W{weights}A{inputs}" for weights, inputs in bits.values()}))
 
 
 def print_faults(found: Mapping[str, Any], folder: Path) -> None:

@@ -1,6 +1,9 @@
 """All machines side by side: which, what is stepped, what is only predicted."""
 
+from dataclasses import replace
+
 import integers
+import numpy as np
 import pytest
 
 from accel import compare
@@ -93,3 +96,28 @@ def test_one_wrong_machine_spoils_the_verdict():
     assert compare._verdict([True, None, True]) is True
     assert compare._verdict([True, False, None]) is False
     assert compare._verdict([None, None]) is None
+
+
+def test_bytes_are_words_at_the_widths_of_the_run():
+    """Narrow weights are fetched narrow, sums are 4 bytes; from the closed forms."""
+    dense1, dense2 = NETWORK.weighted["dense1"], NETWORK.weighted["dense2"]
+    narrow = replace(
+        NETWORK, weighted={"dense1": replace(dense1, weights=np.clip(dense1.weights, -7, 7),
+                                             weight_bits=4), "dense2": dense2}
+    )  # fmt: skip
+    subject = replace(SUBJECT, network=narrow)
+    found = compare.compare(
+        subject, rows=2, cols=3, batch=1, clock_mhz=100.0, most_cycles=0
+    )
+    wide = compared(0, batch=1)
+    assert found["bits"]["dense1"] == [4, 8]
+    for thin, thick, (machine, _) in zip(
+        found["machines"], wide["machines"], compare.machines(2, 3), strict=True
+    ):
+        layers = timing.layers(machine, NETWORK.network, 3, 1)
+        saved = sum(c.weight_fetches for gemm, c in layers if gemm.name == "dense1")
+        words = thick["input_fetches"] + thick["weight_fetches"]
+        sums = 4 * (thick["sum_reads"] + thick["sum_writes"])
+        assert thick["fetched_bytes"] == words + sums
+        assert thin["fetched_bytes"] == thick["fetched_bytes"] - saved // 2
+        assert thin["cycles"] == thick["cycles"]

@@ -92,15 +92,21 @@ def row(machine, verified):
 
 def test_a_comparison_says_what_was_stepped(folder, capsys):
     rows = [row(Systolic(), True), row(Mac(), None), row(Mac(dram=True), False)]
-    found = {"images": 2, "batch": 1, "clock_mhz": 700.0, "machines": rows}
+    rows = [one | {"fetched_bytes": 9_200} for one in rows]
+    bits = {"conv1": [8, 8], "dense1": [4, 4], "dense2": [4, 4]}
+    found = {
+        "images": 2, "batch": 1, "clock_mhz": 700.0, "machines": rows, "bits": bits
+    }  # fmt: skip
     summary.print_comparison(found, folder)
     lines = capsys.readouterr().out.splitlines()
     ends = {line.split()[0]: line.split() for line in lines if line.strip()}
     assert ends["systolic_ws_16x16"][1:] == [
-        "256", "1,234", "5,000,000", "12.5", "1,000", "2,000", "400", "stepped,", "verified"
+        "256", "1,234", "5,000,000", "12.5", "1,000", "2,000", "400", "4,600", "stepped,",
+        "verified",
     ]  # fmt: skip
     assert ends["mac"][-1] == "predicted"
     assert ends["mac_dram"][-1] == "WRONG"
+    assert "at the widths of the run (W4A4, W8A8)" in "\n".join(lines)
     assert "1 of 3 machines were not stepped" in "\n".join(lines)
     summary.print_comparison({**found, "machines": rows[:1]}, folder)
     assert "not stepped" not in capsys.readouterr().out
