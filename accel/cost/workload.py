@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from accel.cost.work import Work
 from configs.checks import check_types, require, require_positive
+from configs.tables import count
 
 # What one inference is: of a picture, or one pass over whatever the products stand for.
 Unit = Literal["image", "pass"]
@@ -63,7 +64,7 @@ def counted(number: int, unit: str) -> str:
     >>> counted(1, "pass"), counted(2_000, "image"), counted(3, "pass")
     ('1 pass', '2,000 images', '3 passes')
     """
-    return f"{number:,} {unit if number == 1 else plural(unit)}"
+    return count(number, unit, plural(unit))
 
 
 def plural(unit: str) -> str:

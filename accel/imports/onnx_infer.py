@@ -11,7 +11,6 @@ from onnx import (
     GraphProto,
     ModelProto,
     NodeProto,
-    TensorProto,
     TensorShapeProto,
     ValueInfoProto,
     defs,
@@ -122,7 +121,9 @@ def _without_constants(model: ModelProto) -> ModelProto:
 
 def _inferable(node: NodeProto, graph: GraphProto) -> NodeProto:
     """The node, or one of the same shapes in its place."""
-    if node.op_type == "Constant" and any(_is_external(a.t) for a in node.attribute):
+    if node.op_type == "Constant" and any(
+        onnx_file.is_external(a.t) for a in node.attribute
+    ):
         tensor = next(a.t for a in node.attribute if a.HasField("t"))
         dims = list(tensor.dims)
         name = f"{node.output[0]}.stored"
@@ -140,10 +141,6 @@ def _inferable(node: NodeProto, graph: GraphProto) -> NodeProto:
     other = helper.make_node(stand.operator, inputs, list(node.output[:1]), name=node.name)
     other.attribute.extend(a for a in node.attribute if a.name in stand.attributes)
     return other
-
-
-def _is_external(tensor: TensorProto) -> bool:
-    return onnx_file.is_external(tensor)
 
 
 def _add_constants(light: GraphProto, given: GraphProto) -> None:

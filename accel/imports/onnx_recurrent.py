@@ -24,7 +24,7 @@ def recurrent(
     fits = len(x) == len(w) == len(r) == 3 and w[2] == x[2] and w[1] == gates * r[2]
     if not fits or r[:2] != w[:2] or w[0] not in (1, 2):
         raise product.refusal(
-            f"must have shapes of an {product.node.op_type}; input, weights and recurrent "
+            f"must have shapes of {product.node.op_type}; input, weights and recurrent "
             f"weights are {shown(x)}, {shown(w)} and {shown(r)}."
         )
     batch, steps = (x[0], x[1]) if product.number("layout", 0) else (x[1], x[0])

@@ -4,7 +4,7 @@ cycles, stall (cycles that the array waits), time_us (cycles * (1 / MHz), in
 float64), energy (thousandths of the preset's
 unit: fJ), edp (energy * time_us); compute (cycles of the array); bytes to and from DRAM by
 operand and together; chip_bytes (read from and written to the buffers); area, a proxy:
-multipliers + bytes of the buffers; and the rates themselves.
+multipliers + bytes of buffers and shadow registers; and the rates themselves.
 """
 
 # Of a point.

@@ -57,7 +57,7 @@ def front(summary: Mapping[str, Any]) -> Figure:
         time, scale * energy, c=np.log2(area), s=14, cmap="viridis", linewidths=0
     )
     bar = figure.colorbar(dots, ax=axes, pad=0.01)
-    bar.set_label("area proxy: multipliers + buffer bytes", size=8)
+    bar.set_label("area proxy: multipliers + bytes of buffers and shadow registers", size=8)
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{2**v:,.0f}"))
     bar.ax.tick_params(labelsize=8)
     for (name, row), mark, color in zip(
