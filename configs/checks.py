@@ -6,6 +6,7 @@ them when an object is made, whoever makes it (a config file, a command line, JS
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import types
@@ -86,7 +87,9 @@ def _misfit(kind: Any, value: Any, path: str) -> tuple[str, Any, Any] | None:
     elif kind is float:
         fits = _is_finite(value)
     else:
-        fits = type(value) is kind
+        # A base of layers stands for all kinds of them.
+        based = dataclasses.is_dataclass(kind) and isinstance(value, kind)
+        fits = type(value) is kind or based
     return None if fits else (path, kind, value)
 
 
@@ -99,6 +102,14 @@ def _is_finite(value: Any) -> bool:
         return False
 
 
+def kinds_of(base: type) -> dict[str, type]:
+    """All kinds of a base by name, in the order in which they were defined."""
+    found = {}
+    for kind in base.__subclasses__():
+        found |= {kind.__name__: kind, **kinds_of(kind)}
+    return found
+
+
 def _noun(kind: Any) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple and arguments[-1] is Ellipsis:
@@ -109,6 +120,8 @@ def _noun(kind: Any) -> str:
         return f"one of {', '.join(arguments)}"
     if arguments:
         return " or ".join(_noun(inner) for inner in arguments)
+    if dataclasses.is_dataclass(kind) and kinds_of(kind):
+        return " or ".join(kinds_of(kind))
     return "None" if kind is type(None) else _NOUNS.get(kind, kind.__name__)
 
 
@@ -120,6 +133,8 @@ def _example(kind: Any) -> str:
         return f"({', '.join(_example(inner) for inner in arguments)})"
     if origin is typing.Literal:
         return repr(arguments[0])
+    if dataclasses.is_dataclass(kind) and kinds_of(kind):
+        return f"{next(iter(kinds_of(kind)))}(...)"
     return (
         _example(arguments[0])
         if arguments

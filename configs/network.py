@@ -1,4 +1,4 @@
-"""A network as data: frozen layer specs and everything that follows from their shapes.
+"""A network as data: frozen layer specs, and the program that they stand for.
 
 Dimension key, used in the whole repository:
 
@@ -6,41 +6,52 @@ Dimension key, used in the whole repository:
     R S kernel height and width, P Q output height and width;
     as a matrix product (GEMM): M = B*P*Q rows, K = R*S*C reduction, N = F columns.
 
-Nothing else describes a network: training builds Flax modules from these specs,
-quantisation and the machines read the same ones. Single layers stand in `layers.py`;
-here is how they follow each other. Standard library only.
+Nothing else describes a network: training builds Flax modules from its program,
+quantisation and the machines read the same one. The kinds of layers stand in `layers/`,
+the operators in `program.py`. Standard library only.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 from configs.checks import check_types, require, require_positive
-from configs.errors import InputError
 from configs.layers import (
     Activation,
+    Concat,
     Conv,
     Dense,
     Flatten,
     GlobalPool,
+    Layer,
+    Lstm,
     LstmCell,
+    Multiply,
     Padding,
     Pool,
+    Residual,
     Shape,
     same_padding,
 )
+from configs.program import Builder, Node, Placed, Product, Program
 
 __all__ = [
     "Activation",
+    "Concat",
     "Conv",
     "Dense",
     "Flatten",
     "GlobalPool",
     "Layer",
     "LayerInfo",
+    "Lstm",
     "LstmCell",
+    "Multiply",
     "Network",
     "Padding",
     "Pool",
@@ -48,59 +59,6 @@ __all__ = [
     "Shape",
     "same_padding",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Residual:
-    """Two paths from one input, added: activation(body(x) + shortcut(x)).
-
-    The sum takes the place of the body's output; the addition is not counted.
-    """
-
-    # First to last.
-    body: tuple[Layer, ...]
-    # First to last; empty is the input itself.
-    shortcut: tuple[Layer, ...] = ()
-    # Applied to the sum, element by element.
-    activation: Activation = "relu"
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        require(self, bool(self.body), "body", "must not be empty; add a Conv.")
-
-    def output_shape(self, shape: Shape) -> Shape:
-        body = [shape, *(out for *_, out in _placed(self.body, shape, "body"))]
-        other = [shape, *(out for *_, out in _placed(self.shortcut, shape, "shortcut"))]
-        if body[-1] != other[-1]:
-            raise InputError(
-                f"Residual adds its `body`, which gives {body[-1]}, to its `shortcut`, "
-                f"which gives {other[-1]}: the shapes must be equal; use the same strides "
-                f"in both, and a 1 x 1 Conv in `shortcut` where the features change."
-            )
-        return body[-1]
-
-    def weights(self, shape: Shape) -> int:
-        return sum(spec.weights(at) for spec, at in self._parts(shape))
-
-    def biases(self, shape: Shape) -> int:
-        return sum(spec.biases(at) for spec, at in self._parts(shape))
-
-    def macs(self, shape: Shape) -> int:
-        return sum(spec.macs(at) for spec, at in self._parts(shape))
-
-    def paths(self, shape: Shape) -> Iterator[LayerInfo]:
-        """Layers of the body, then those of the shortcut (shortcut.conv1, ...)."""
-        yield from _walk(self.body, shape, "body")
-        for info in _walk(self.shortcut, shape, "shortcut"):
-            yield replace(info, name=f"shortcut.{info.name}")
-
-    def _parts(self, shape: Shape) -> Iterator[tuple[Layer, Shape]]:
-        for path in ("body", "shortcut"):
-            for _, spec, at, _ in _placed(getattr(self, path), shape, path):
-                yield spec, at
-
-
-Layer = Conv | Dense | Pool | GlobalPool | Flatten | LstmCell | Residual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,96 +74,17 @@ class LayerInfo:
     parameters: int
     # Multiply-accumulates for one image.
     macs: int
+    # Numbers this layer, or all layers in it, put out for one image.
+    activations: int
 
     @property
     def kind(self) -> str:
         return type(self.spec).__name__
 
     @property
-    def activations(self) -> int:
-        """Numbers this layer, or all layers in it, put out for one image."""
-        return sum(math.prod(leaf.output_shape) for leaf in self.leaves())
-
-    @property
     def reuse(self) -> int:
         """How many MACs of one image use the same weight (0 without weights)."""
         return self.macs // self.weights if self.weights else 0
-
-    def leaves(self) -> Iterator[LayerInfo]:
-        """The layer itself, or the innermost layers of a block, named by their path."""
-        if not isinstance(self.spec, Residual):
-            yield self
-            return
-        for part in self.spec.paths(self.input_shape):
-            for leaf in part.leaves():
-                yield replace(leaf, name=f"{self.name}.{leaf.name}")
-
-
-def _placed(
-    layers: tuple[Layer, ...], shape: Shape, where: str
-) -> Iterator[tuple[str, Layer, Shape, Shape]]:
-    """Name, spec, input and output shape of each layer; names its place if it misfits."""
-    seen: dict[str, int] = {}
-    for index, spec in enumerate(layers):
-        kind = type(spec).__name__.lower()
-        seen[kind] = seen.get(kind, 0) + 1
-        name = f"{kind}{seen[kind]}"
-        try:
-            out = spec.output_shape(shape)
-        except InputError as error:
-            raise InputError(f"`{where}[{index}]` ({name}): {error}") from None
-        yield name, spec, shape, out
-        shape = out
-
-
-def _walk(layers: tuple[Layer, ...], shape: Shape, where: str) -> Iterator[LayerInfo]:
-    for name, spec, before, after in _placed(layers, shape, where):
-        weights = spec.weights(before)
-        yield LayerInfo(
-            name=name,
-            spec=spec,
-            input_shape=before,
-            output_shape=after,
-            weights=weights,
-            parameters=weights + spec.biases(before),
-            macs=spec.macs(before),
-        )
-
-
-def _orient(layers: tuple[Layer, ...], oriented: bool, where: str) -> bool:
-    """Whether channels have orientations after the layers, given whether they have before.
-
-    Raises:
-      InputError: a layer with a symmetry takes the other kind.
-    """
-    for index, spec in enumerate(layers):
-        symmetry = getattr(spec, "symmetry", "none")
-        if symmetry != "none" and oriented is not (symmetry == "p4"):
-            takes = "that have orientations" if symmetry == "p4" else "without orientations"
-            raise InputError(
-                f"`{where}[{index}].symmetry` (={symmetry}) takes channels {takes}: the "
-                f"first Conv of a symmetric network is 'lift', all after it are 'p4', and "
-                f"a Dense 'p4' follows GlobalPool."
-            )
-        if isinstance(spec, Residual):
-            ends = [
-                _orient(getattr(spec, path), oriented, f"{where}[{index}].{path}")
-                for path in ("body", "shortcut")
-            ]
-            oriented = all(ends)
-        elif not isinstance(spec, Pool | GlobalPool):
-            oriented = isinstance(spec, Conv) and symmetry != "none"
-    return oriented
-
-
-def _without_symmetry(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    def plain(spec: Layer) -> Layer:
-        if isinstance(spec, Residual):
-            body, shortcut = map(_without_symmetry, (spec.body, spec.shortcut))
-            return replace(spec, body=body, shortcut=shortcut)
-        return replace(spec, symmetry="none") if hasattr(spec, "symmetry") else spec
-
-    return tuple(map(plain, layers))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,42 +109,100 @@ class Network:
             "must be (H, W, C) or (D,); a gray 28 x 28 image is (28, 28, 1).",
         )
         require(self, bool(self.layers), "layers", "must not be empty; add a Dense.")
-        tuple(self.walk())
-        _orient(self.layers, False, "layers")
+        _ = self.program
+
+    @cached_property
+    def _lowered(self) -> tuple[Program, tuple[Placed, ...]]:
+        b = Builder()
+        b.chain(self.layers, b.input(self.input_shape), "layers")
+        return Program(nodes=tuple(b.nodes)), tuple(b.placed)
+
+    @property
+    def program(self) -> Program:
+        """The operators that the layers stand for."""
+        return self._lowered[0]
 
     def walk(self) -> Iterator[LayerInfo]:
         """Layers in order with their names (conv1, pool1, conv2, ...) and shapes.
 
-        A Residual is one layer, with the sums of what is in it.
+        A block is one layer, with the sums of what is in it.
         """
-        yield from _walk(self.layers, self.input_shape, "layers")
+        for placed in self._lowered[1]:
+            if placed.depth == 0:
+                yield self._info(placed)
 
     def leaves(self) -> Iterator[LayerInfo]:
         """The innermost layers in the order done: residual1.conv1, ...; else as `walk`."""
-        for info in self.walk():
-            yield from info.leaves()
+        for placed in self._lowered[1]:
+            if not _holds_layers(placed.spec):
+                yield self._info(placed)
+
+    def _info(self, placed: Placed) -> LayerInfo:
+        nodes = self.program.nodes[placed.first : placed.stop]
+        products = [node for node in nodes if isinstance(node, Product)]
+        counts = [node.counts() for node in _first_uses(products)]
+        inside = [p for p in self._lowered[1] if p.name.startswith(f"{placed.name}.")]
+        ends = [p for p in inside if not _holds_layers(p.spec)] or [placed]
+        by_name = self.program.by_name
+        return LayerInfo(
+            name=placed.name,
+            spec=placed.spec,
+            input_shape=by_name[placed.input].shape,
+            output_shape=by_name[placed.output].shape,
+            weights=sum(weights for weights, _ in counts),
+            parameters=sum(sum(both) for both in counts),
+            macs=sum(node.macs for node in products),
+            activations=sum(math.prod(by_name[p.output].shape) for p in ends),
+        )
 
     def lowered(self) -> Network:
-        """The same network without symmetries: ordinary layers, what is deployed."""
-        return replace(self, layers=_without_symmetry(self.layers))
+        """The same network as it is deployed: symmetries written out, norms folded in."""
+        plain = {"symmetry": "none", "norm": "none"}
+        return replace(self, layers=_with_fields(self.layers, plain))
 
     @property
     def output_shape(self) -> Shape:
-        return list(self.walk())[-1].output_shape
+        return self.program.output.shape
 
     @property
     def weights(self) -> int:
-        return sum(info.weights for info in self.walk())
+        return self.program.weights
 
     @property
     def parameters(self) -> int:
-        return sum(info.parameters for info in self.walk())
+        return self.program.parameters
 
     @property
     def macs(self) -> int:
-        return sum(info.macs for info in self.walk())
+        return self.program.macs
 
     @property
     def activations(self) -> int:
         """Numbers that all layers put out for one image, the input included."""
         return math.prod(self.input_shape) + sum(i.activations for i in self.walk())
+
+
+def _holds_layers(spec: Layer) -> bool:
+    return any(True for _ in spec.parts())
+
+
+def _first_uses(products: list[Product]) -> list[Product]:
+    return list({node.weights: node for node in reversed(products)}.values())[::-1]
+
+
+def _with_fields(value: Any, fields: dict[str, Any]) -> Any:
+    """Layers, and those inside them, with other values of the fields that they have."""
+    if isinstance(value, tuple):
+        return tuple(_with_fields(item, fields) for item in value)
+    if not isinstance(value, Layer):
+        return value
+    changed = {
+        f.name: fields.get(f.name, _with_fields(getattr(value, f.name), fields))
+        for f in dataclasses.fields(value)
+    }
+    return replace(value, **changed)
+
+
+def layer_of(network: Network, node: Node) -> Layer:
+    """The innermost layer that a node comes from."""
+    return next(p.spec for p in network._lowered[1] if p.name == node.layer)

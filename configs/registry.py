@@ -32,6 +32,7 @@ _MACHINERY = {
     "errors",
     "layers",
     "network",
+    "program",
     "registry",
     "resnets",
     "robust",

@@ -9,11 +9,9 @@ import typing
 from typing import Any
 
 from configs import network
-from configs.checks import brief, field_types
+from configs.checks import brief, field_types, kinds_of
 from configs.errors import InputError
 from configs.schema import Experiment
-
-_LAYERS = {kind.__name__: kind for kind in typing.get_args(network.Layer)}
 
 
 def to_dict(value: Any) -> Any:
@@ -30,8 +28,9 @@ def to_dict(value: Any) -> Any:
             name: float(item) if annotations[name] is float else to_dict(item)
             for name, item in items.items()
         }
-        kind = type(value).__name__
-        return {"layer": kind, **fields} if kind in _LAYERS else fields
+        if isinstance(value, network.Layer):
+            return {"layer": type(value).__name__, **fields}
+        return fields
     if isinstance(value, tuple):
         return [to_dict(item) for item in value]
     return value
@@ -129,11 +128,11 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         return value
     if kind == network.Layer:
-        name = value.get("layer")
-        if not isinstance(name, str) or name not in _LAYERS:
-            raise _wrong(f"{where}.layer", f"one of {', '.join(_LAYERS)}", name)
+        name, kinds = value.get("layer"), kinds_of(network.Layer)
+        if not isinstance(name, str) or name not in kinds:
+            raise _wrong(f"{where}.layer", f"one of {', '.join(kinds)}", name)
         fields = {key: item for key, item in value.items() if key != "layer"}
-        return _read_fields(_LAYERS[name], fields, where)
+        return _read_fields(kinds[name], fields, where)
     return _read_fields(kind, value, where) if dataclasses.is_dataclass(kind) else value
 
 

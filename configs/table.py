@@ -12,19 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import stored
-from configs.errors import unknown
-from configs.network import (
-    Conv,
-    Dense,
-    Flatten,
-    GlobalPool,
-    Layer,
-    LayerInfo,
-    LstmCell,
-    Network,
-    Pool,
-    Residual,
-)
+from configs.network import LayerInfo, Network
+from configs.program import Add, Mul, Product, Program, State
 from configs.registry import Entry
 
 _TITLES = {
@@ -154,7 +143,7 @@ def _cells(network: Network) -> Iterator[dict[str, str]]:
     for info in network.leaves():
         yield {
             "name": info.name,
-            "brief": brief_spec(info.spec),
+            "brief": info.spec.brief(),
             "output": _by(info.output_shape),
             **_memory(info.activations),
             **_work(info, network),
@@ -183,44 +172,6 @@ def _work(info: LayerInfo, network: Network) -> dict[str, str]:
         "weight_share": f"{100 * info.weights / network.weights:.1f}",
         "mac_share": f"{100 * info.macs / network.macs:.1f}",
     }
-
-
-def brief_spec(spec: Layer) -> str:
-    """A layer in a few letters; stride where it is not the usual one.
-
-    >>> brief_spec(Conv(features=8, stride=(2, 2), padding="zero"))
-    '3x3/2 zero relu'
-    """
-    match spec:
-        case Conv():
-            window = _window(spec.kernel, spec.stride, usual=(1, 1))
-            groups = f" {spec.groups} groups" if spec.groups > 1 else ""
-            return f"{window} {spec.padding} {spec.activation}{groups}{_turning(spec)}"
-        case Dense():
-            return f"{spec.activation}{_turning(spec)}"
-        case Pool():
-            zeros = " zero" if spec.padding == "zero" else ""
-            window = _window(spec.window, spec.stride, usual=spec.window)
-            return f"{window}{zeros} {spec.kind}"
-        case LstmCell():
-            return f"{spec.gates} gates"
-        case Residual():
-            return f"sum {spec.activation}"
-        case GlobalPool():
-            return spec.kind
-        case Flatten():
-            return ""
-    raise unknown(spec, "configs.table")
-
-
-def _turning(spec: Conv | Dense) -> str:
-    return f" {spec.symmetry}" if spec.symmetry != "none" else ""
-
-
-def _window(size: tuple[int, ...], stride: tuple[int, ...], usual: tuple[int, ...]) -> str:
-    if stride == usual:
-        return _by(size)
-    return f"{_by(size)}/{_by(stride) if len(set(stride)) > 1 else stride[0]}"
 
 
 def _layer_table(rows: list[dict[str, str]], columns: tuple[str, ...]) -> Table:
@@ -259,29 +210,43 @@ def _sentences(network: Network) -> Iterator[str]:
         f"float32. Parameters are weights and biases. MACs are for one image; reuse is "
         f"MACs per weight."
     )
-    layers = list(network.leaves())
-    if any(getattr(info.spec, "symmetry", "none") != "none" for info in layers):
+    program = network.program
+    if any(node.symmetry != "none" for node in program.products):
         deployed = network.lowered().weights
         yield (
             f"Orientations share weights: deployed as ordinary layers there are "
             f"{deployed:,}, {_bytes(deployed)} as int8."
         )
-    if any(isinstance(spec, Residual) for spec in network.layers):
+    yield from _uncounted(program)
+    dense = [node for node in program.products if node.kernel is None]
+    if dense and len(dense) < len(program.products):
+        weights = sum(_own_weights(program, dense)) / network.weights
+        macs = sum(node.macs for node in dense) / network.macs
+        yield (
+            f"Dense layers hold {100 * weights:.1f} % of the weights and do "
+            f"{100 * macs:.1f} % of the MACs."
+        )
+
+
+def _own_weights(program: Program, products: list[Product]) -> Iterator[int]:
+    names = {node.weights for node in products}
+    yield from (node.counts()[0] for n, node in program.weighted.items() if n in names)
+
+
+def _uncounted(program: Program) -> Iterator[str]:
+    """What no figure of the table holds."""
+    recurrent = {node.layer for node in program.nodes if isinstance(node, State)}
+    joined = {type(n) for n in program.nodes if n.layer not in recurrent} & {Add, Mul}
+    if Add in joined:
         yield (
             "The sum of a residual block takes the place of its body's output; additions "
             "are not counted."
         )
-    if any(info.kind == "LstmCell" for info in layers):
+    if Mul in joined:
+        yield "Products of two activations are not counted as MACs."
+    if recurrent:
         yield (
             "An LSTM cell is one time step; what it does element by element is not counted."
-        )
-    if {"Conv", "Dense"} <= {info.kind for info in layers}:
-        dense = [info for info in layers if info.kind == "Dense"]
-        weights = sum(info.weights for info in dense) / network.weights
-        macs = sum(info.macs for info in dense) / network.macs
-        yield (
-            f"Dense layers hold {100 * weights:.1f} % of the weights and do "
-            f"{100 * macs:.1f} % of the MACs."
         )
 
 

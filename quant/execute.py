@@ -8,6 +8,7 @@ inside `jit` and on any device. `fast.py` is the same function rearranged for sp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import reduce
 from typing import Any, NamedTuple
@@ -17,35 +18,67 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, Integer, UInt8
 
-from configs.errors import unknown
-from configs.network import Conv, Dense, Flatten, GlobalPool, Pool
-from quant.network import IntLayer, IntNetwork, Weighted
+from configs.program import (
+    Activate,
+    Add,
+    Concat,
+    Ends,
+    Input,
+    Mul,
+    Node,
+    Pad,
+    Pair,
+    Pool,
+    Product,
+    Reshape,
+    Slice,
+    State,
+    entry,
+)
+from quant.network import Activated, Format, IntNetwork, IntStep, Weighted
 from train.products import shifted
 
 # Known when the code is made, or data when it runs.
 Number = int | Int32[Array, ""]
-# (x_MK, w_KN, layer) -> int32 (M, N), and a pytree of counters.
-Matmul = Callable[[jax.Array, jax.Array, IntLayer], tuple[jax.Array, Any]]
+# (x_MK, w_KN, step) -> int32 (M, N), and a pytree of counters. Of a product in groups x
+# has the columns of all groups side by side, (M, G * K), and w those of each, (K, G * N).
+Matmul = Callable[[jax.Array, jax.Array, IntStep], tuple[jax.Array, Any]]
 
 
 class Result(NamedTuple):
-    """Output of every layer and what every matrix product counted, by layer name (JAX
-    sorts the names of what leaves `jit`)."""
+    """Output of every step and what every matrix product counted, by name (JAX sorts the
+    names of what leaves `jit`)."""
 
     outputs: dict[str, jax.Array]
     counters: dict[str, Any]
 
 
 def dot(
-    x_MK: Integer[Array, "m k"], w_KN: Integer[Array, "k n"], layer: IntLayer
+    x_MK: Integer[Array, "m gk"], w_KN: Integer[Array, "k n"], layer: IntStep
 ) -> tuple[Int32[Array, "m n"], None]:
     """Exact int32 products by XLA; counts nothing."""
+    if layer.product and layer.product.groups > 1:
+        return _in_groups(x_MK, w_KN, layer.product.groups), None
+    return product(x_MK, w_KN), None
+
+
+def product(
+    x_MK: Integer[Array, "m k"], w_KN: Integer[Array, "k n"]
+) -> Int32[Array, "m n"]:
+    """Exact int32 products by XLA, of bytes of any sign."""
     if x_MK.dtype == jnp.uint8:
         # XLA multiplies bytes of one sign fast and of two signs slowly.
         shifted_MK = (x_MK ^ jnp.uint8(128)).astype(jnp.int8)
         missing_N = 128 * w_KN.astype(jnp.int32).sum(0)
-        return _dot(shifted_MK, w_KN) + missing_N[None], None
-    return _dot(x_MK, w_KN), None
+        return _dot(shifted_MK, w_KN) + missing_N[None]
+    return _dot(x_MK, w_KN)
+
+
+def _in_groups(x_MK: jax.Array, w_KN: jax.Array, groups: int) -> jax.Array:
+    (m, _), (k, n) = x_MK.shape, w_KN.shape
+    x_MGK = x_MK.astype(jnp.int32).reshape(m, groups, k)
+    w_KGN = w_KN.astype(jnp.int32).reshape(k, groups, n // groups)
+    return jnp.einsum("mgk,kgn->mgn", x_MGK, w_KGN).reshape(m, n)
 
 
 def _dot(x_MK: jax.Array, w_KN: jax.Array) -> jax.Array:
@@ -55,32 +88,129 @@ def _dot(x_MK: jax.Array, w_KN: jax.Array) -> jax.Array:
 
 
 def run(network: IntNetwork, images: UInt8[Array, "b ..."], matmul: Matmul = dot) -> Result:
-    """All layers on a batch of pixels, in order."""
-    x, outputs, counters = images, {}, {}
+    """All steps on a batch of pixels, in order."""
+    values, outputs, counters = starts(network, images), {}, {}
     for layer in network.walk():
+        xs = [values[name] for name in layer.step.inputs]
+        y, counted = apply(layer, *xs, matmul=matmul)
+        values[layer.name] = outputs[layer.name] = y
         if layer.weighted:
-            x, counters[layer.name] = _weighted(layer, x, matmul)
-        elif isinstance(layer.info.spec, Pool):
-            x = pool(x, layer.info.spec)
-        elif isinstance(layer.info.spec, GlobalPool):
-            x = _reduced(x, layer.info.spec)
-        elif isinstance(layer.info.spec, Flatten):
-            x = x.reshape(x.shape[0], -1)
-        else:
-            raise unknown(layer.info.spec, "quant.execute")
-        outputs[layer.name] = x
+            counters[layer.name] = counted
     return Result(outputs, counters)
 
 
-def _weighted(layer: IntLayer, x: jax.Array, matmul: Matmul) -> tuple[jax.Array, Any]:
-    spec, w = layer.info.spec, layer.weighted
-    if not isinstance(spec, Conv | Dense):
-        raise unknown(spec, "quant.execute")
-    rows_MK = im2col(pad(x, spec), spec) if isinstance(spec, Conv) else x
-    products_MN, counters = matmul(rows_MK, jnp.asarray(w.matrix), layer)
-    sums_MN = products_MN + jnp.asarray(w.bias)[None]
-    y_MN = activate(sums_MN, w)
-    return y_MN.reshape(x.shape[0], *layer.info.output_shape), counters
+def starts(network: IntNetwork, images: UInt8[Array, "b ..."]) -> dict[str, jax.Array]:
+    """What no step makes: the pixels, and states of zeros."""
+    return {
+        node.name: images
+        if isinstance(node, Input)
+        else jnp.zeros((len(images), *node.shape), Format.of(node.grid).dtype)
+        for node in network.program.nodes
+        if isinstance(node, Input | State)
+    }
+
+
+class Wide(NamedTuple):
+    """Integers, and the exponent of the power of two that they are multiples of."""
+
+    integers: jax.Array
+    exponent: int
+
+
+def apply(
+    layer: IntStep, *inputs: Integer[Array, "b ..."], matmul: Matmul = dot
+) -> tuple[Integer[Array, "b ..."], Any]:
+    """One step of the program, and what its product counted."""
+    named = zip(layer.step.inputs, inputs, layer.inputs, strict=True)
+    values = {name: Wide(x, kind.exponent) for name, x, kind in named}
+    counted = None
+    for node in layer.step.nodes:
+        xs = [values[name] for name in node.inputs]
+        if isinstance(node, Product):
+            sums_MN, counted = _products(layer, node, xs[0].integers, matmul)
+            values[node.name] = Wide(sums_MN, 0)
+        elif isinstance(node, Activate) and layer.weighted:
+            y_MN = activate(xs[0].integers, layer.weighted)
+            y = y_MN.reshape(len(inputs[0]), *node.shape)
+            values[node.name] = Wide(y, layer.output.exponent)
+        elif isinstance(node, Activate):
+            y = rescaled(xs[0], layer.activated)
+            values[node.name] = Wide(y, layer.output.exponent)
+        else:
+            values[node.name] = entry(MOVES, node, "quant.execute")(node, *xs)
+    return values[layer.name].integers.astype(layer.output.dtype), counted
+
+
+def _products(
+    layer: IntStep, node: Product, x: jax.Array, matmul: Matmul
+) -> tuple[Int32[Array, "m n"], Any]:
+    w = layer.weighted
+    products_MN, counted = matmul(rows_of(x, node), jnp.asarray(w.matrix), layer)
+    return products_MN + jnp.asarray(w.bias)[None], counted
+
+
+def rows_of(x: Integer[Array, "b ..."], node: Product) -> Integer[Array, "m gk"]:
+    """Left factor of a product, the columns of its groups side by side; `x` is padded."""
+    if node.kernel is None:
+        return x
+    rows_MK = im2col(x, node.kernel, node.stride, node.dilation)
+    if node.groups == 1:
+        return rows_MK
+    by_group = rows_MK.reshape(len(rows_MK), math.prod(node.kernel), node.groups, -1)
+    return by_group.swapaxes(1, 2).reshape(len(rows_MK), -1)
+
+
+def rescaled(x: Wide, numbers: Activated) -> Integer[Array, "b ..."]:
+    """A sum or product of values, or a value, on a grid of its own."""
+    kind, wide = numbers.sum, x.integers.astype(jnp.int32)
+    shift = kind.exponent - x.exponent
+    if shift > 0:
+        # Anything has so few bits that a larger shift leaves 0.
+        y = divide_rne(wide, 1 << min(shift, 30))
+    else:
+        # What a shift to the left would push out of 32 bits is cut off either way.
+        y = jnp.clip(wide, -(1 << 16), 1 << 16) << min(-shift, 14)
+    y = jnp.clip(y, kind.low, kind.high)
+    if numbers.table is None:
+        return y.astype(numbers.output.dtype)
+    return jnp.asarray(numbers.table)[y + 128]
+
+
+def _add(node: Add, a: Wide, b: Wide) -> Wide:
+    low = min(a.exponent, b.exponent)
+    first, second = (x.integers.astype(jnp.int32) << (x.exponent - low) for x in (a, b))
+    return Wide(first + second, low)
+
+
+def _mul(node: Mul, a: Wide, b: Wide) -> Wide:
+    x, factor = a.integers.astype(jnp.int32), b.integers.astype(jnp.int32)
+    if x.ndim != factor.ndim:
+        factor = factor.reshape(len(factor), *(1,) * (x.ndim - 2), -1)
+    return Wide(x * factor, a.exponent + b.exponent)
+
+
+def _slice(node: Slice, x: Wide) -> Wide:
+    cut = jax.lax.slice_in_dim(x.integers, node.start, node.stop, axis=1 + node.axis)
+    return Wide(cut, x.exponent)
+
+
+def _concat(node: Concat, *xs: Wide) -> Wide:
+    joined = jnp.concatenate([x.integers for x in xs], axis=1 + node.axis)
+    return Wide(joined, xs[0].exponent)
+
+
+# What each operator does that neither multiplies by weights nor brings a value back.
+MOVES: dict[type[Node], Callable[..., Wide]] = {
+    Pad: lambda node, x: Wide(pad(x.integers, node.kind, node.pads), x.exponent),
+    Pool: lambda node, x: Wide(pool(x.integers, node), x.exponent),
+    Reshape: lambda node, x: Wide(
+        x.integers.reshape(len(x.integers), *node.shape), x.exponent
+    ),
+    Slice: _slice,
+    Concat: _concat,
+    Add: _add,
+    Mul: _mul,
+}
 
 
 def activate(sums_MN: Int32[Array, "m n"], w: Weighted) -> Integer[Array, "m n"]:
@@ -119,13 +249,15 @@ def divide_rne(numerator: Int32[Array, "..."], denominator: Number) -> Int32[Arr
     return quotient + up.astype(jnp.int32)
 
 
-def pad(x_BHWC: Integer[Array, "b h w c"], spec: Conv) -> Integer[Array, "b y x c"]:
-    """What stands outside the image, as `spec.padding` says."""
-    widths = ((0, 0), *spec.pads(x_BHWC.shape[1:]), (0, 0))
-    if spec.padding == "edge":
+def pad(
+    x_BHWC: Integer[Array, "b h w c"], kind: str, pads: tuple[Ends, Ends]
+) -> Integer[Array, "b y x c"]:
+    """What stands outside the image: zeros, the channel's mean, or the nearest value."""
+    widths = ((0, 0), *pads, (0, 0))
+    if kind == "edge":
         return jnp.pad(x_BHWC, widths, mode="edge")
     padded = jnp.pad(x_BHWC, widths)
-    if spec.padding != "mean":
+    if kind != "mean":
         return padded
     height, width = x_BHWC.shape[1:3]
     total = x_BHWC.astype(jnp.int32).sum((1, 2), keepdims=True)
@@ -134,14 +266,16 @@ def pad(x_BHWC: Integer[Array, "b h w c"], spec: Conv) -> Integer[Array, "b y x 
     return jnp.where(inside, padded, mean)
 
 
-def im2col(x_BHWC: Integer[Array, "b y x c"], spec: Conv) -> Integer[Array, "m k"]:
+def im2col(
+    x_BHWC: Integer[Array, "b y x c"], kernel: Pair, stride: Pair, dilation: Pair = (1, 1)
+) -> Integer[Array, "m k"]:
     """Every patch of a padded image as one row: M = (b, p, q), K = (r, s, c)."""
-    (height, width), (down, right) = spec.kernel, spec.stride
+    (height, width), (down, right) = kernel, stride
     patches = jnp.stack(
         [
             view
-            for row in shifted(x_BHWC, 1, height, down)
-            for view in shifted(row, 2, width, right)
+            for row in shifted(x_BHWC, 1, height, down, dilation[0])
+            for view in shifted(row, 2, width, right, dilation[1])
         ],
         axis=3,
     )
@@ -149,21 +283,18 @@ def im2col(x_BHWC: Integer[Array, "b y x c"], spec: Conv) -> Integer[Array, "m k
     return patches.reshape(b * p * q, height * width * channels)
 
 
-def pool(x_BHWC: Integer[Array, "b h w c"], spec: Pool) -> Integer[Array, "b p q c"]:
+def pool(x_BHWC: Integer[Array, "b h w c"], node: Pool) -> Integer[Array, "b p q c"]:
     """Largest or mean value of each window; a mean is rounded half to even."""
-    combine = jnp.maximum if spec.kind == "max" else jnp.add
-    x = x_BHWC if spec.kind == "max" else x_BHWC.astype(jnp.int32)
-    for axis, size, step in zip((1, 2), spec.window, spec.stride, strict=True):
+    widths = ((0, 0), *node.pads, (0, 0))
+    maximum = node.kind == "max"
+    x = x_BHWC if maximum else x_BHWC.astype(jnp.int32)
+    if any(map(any, node.pads)):
+        # Zeros outside count in a mean and never win.
+        least = jnp.iinfo(x.dtype).min if maximum else 0
+        x = jnp.pad(x, widths, constant_values=least)
+    combine = jnp.maximum if maximum else jnp.add
+    for axis, size, step in zip((1, 2), node.window, node.stride, strict=True):
         x = reduce(combine, shifted(x, axis, size, step))
-    if spec.kind == "mean":
-        x = divide_rne(x, spec.window[0] * spec.window[1])
+    if not maximum:
+        x = divide_rne(x, node.window[0] * node.window[1])
     return x.astype(x_BHWC.dtype)
-
-
-def _reduced(x_BHWC: jax.Array, spec: GlobalPool) -> jax.Array:
-    """Largest or mean value of each channel: (B, C)."""
-    if spec.kind == "max":
-        return x_BHWC.max((1, 2))
-    total = x_BHWC.astype(jnp.int32).sum((1, 2))
-    count = x_BHWC.shape[1] * x_BHWC.shape[2]
-    return divide_rne(total, count).astype(x_BHWC.dtype)

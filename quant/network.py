@@ -14,15 +14,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from configs.checks import brief, check_types, require
 from configs.errors import InputError
-from configs.network import LayerInfo, Network
+from configs.layers import added
+from configs.network import Network
+from configs.program import (
+    UNSIGNED,
+    Activate,
+    Add,
+    Concat,
+    Grid,
+    Input,
+    Mul,
+    Node,
+    Product,
+    Program,
+    Shape,
+    State,
+    Step,
+)
 from quant.certificate import agrees_with_float32
-from train.unsupported import refuse_unsupported
 
 # Accumulators are 32-bit registers.
 ACCUMULATOR_LIMIT = 2**31
@@ -31,10 +47,12 @@ ACCUMULATOR_LIMIT = 2**31
 SHIFTS = range(8, 22)
 # Exponents for which every scale of every exported file is a normal float32.
 _EXPONENTS = range(-32, 33)
+# Sums and products of values stay below: float32 runtimes make no error there.
+WIDE_LIMIT = 2**24
 # Outputs of these activations are never negative.
-UNSIGNED_ACTIVATIONS = ("relu", "sigmoid", "softplus")
+UNSIGNED_ACTIVATIONS = UNSIGNED
 # Requantisation alone is the activation; all others look up a table.
-DIRECT_ACTIVATIONS = ("identity", "relu")
+DIRECT_ACTIVATIONS = ("identity", "relu", "relu6")
 
 
 def weight_high(bits: int) -> int:
@@ -55,12 +73,14 @@ class Integers:
     """
 
     signed: bool
-    # Width: values of fewer than 8 bits still live in 8-bit containers.
+    # Width: values of fewer than 8 bits still live in 8-bit containers. 16 is for what a
+    # recurrence keeps.
     bits: int = 8
 
     def __post_init__(self) -> None:
         check_types(self)
-        require(self, 2 <= self.bits <= 8, "bits", "must be in 2..8.")
+        fits = 2 <= self.bits <= 8 or self.bits == 16
+        require(self, fits, "bits", "must be in 2..8, or 16.")
 
     @property
     def low(self) -> int:
@@ -77,7 +97,8 @@ class Integers:
 
     @property
     def dtype(self) -> np.dtype:
-        return np.dtype(np.int8 if self.signed else np.uint8)
+        kind = "int" if self.signed else "uint"
+        return np.dtype(f"{kind}{8 if self.bits <= 8 else 16}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +106,24 @@ class Format(Integers):
     """Integers q in low..high that stand for the real numbers q * 2^exponent."""
 
     exponent: int
+    # Largest integer that is used, where the function saturates below the width's.
+    cap: int | None = added(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         inside = self.exponent in _EXPONENTS
         require(self, inside, "exponent", "must be in -32..32: scales beyond are no use.")
+        whole = super().high
+        fits = self.cap is None or 1 <= self.cap < whole
+        require(self, fits, "cap", f"must be in 1..{whole - 1}; leave it out otherwise.")
+
+    @property
+    def high(self) -> int:
+        return super().high if self.cap is None else self.cap
+
+    @classmethod
+    def of(cls, grid: Grid) -> Format:
+        return cls(signed=grid.signed, bits=grid.bits, exponent=grid.exponent)
 
     @property
     def scale(self) -> float:
@@ -140,19 +174,65 @@ class Weighted:
         return {name: array for name, array in named.items() if array is not None}
 
 
-@dataclass(frozen=True, kw_only=True)
-class IntLayer:
-    """One layer in its place: shapes, the formats around it, its numbers if it has any."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Activated:
+    """How a value other than a product's sum comes to a grid of its own: by a shift,
+    since all scales are powers of two, and through a table if there is one.
 
-    info: LayerInfo
-    input: Format
+        y = clip(RNE(x * 2^(its exponent - the sum's)));   table[y + 128]
+    """
+
+    # The argument of the function; int8 if a table follows, else the output.
+    sum: Format
+    # Output for each argument s at index s + 128, (256,); None without a table.
+    table: np.ndarray | None = None
     output: Format
-    # None for pooling and flattening, which keep the format.
-    weighted: Weighted | None
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All arrays by name."""
+        return {} if self.table is None else {"table": self.table}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntStep:
+    """One step of the program in its place: the formats around it, its numbers."""
+
+    step: Step
+    # Of `step.inputs`, in order.
+    inputs: tuple[Format, ...]
+    input_shapes: tuple[Shape, ...]
+    output: Format
+    # Of a step with a Product.
+    weighted: Weighted | None = None
+    # Of a step with an Activate and no Product.
+    activated: Activated | None = None
 
     @property
     def name(self) -> str:
-        return self.info.name
+        return self.step.name
+
+    @property
+    def shape(self) -> Shape:
+        """Of the output, without the batch."""
+        return self.step.shape
+
+    @property
+    def input(self) -> Format:
+        """Format of the first value it takes: of all, but for a sum or a product."""
+        return self.inputs[0]
+
+    @property
+    def input_shape(self) -> Shape:
+        return self.input_shapes[0]
+
+    @property
+    def product(self) -> Product | None:
+        return self.step.product
+
+    @property
+    def numbers(self) -> Weighted | Activated | None:
+        """What it holds, whichever it is."""
+        return self.weighted or self.activated
 
     def weight_scale(self) -> np.ndarray:
         """Real value of one step of each feature's weights, float64 (F,), exact."""
@@ -165,118 +245,249 @@ class IntLayer:
         b = np.abs(self.weighted.bias.astype(np.int64))
         return int((w * self.input.largest + b).max())
 
+    def wide(self) -> dict[str, tuple[int, int]]:
+        """Exponent and largest magnitude of each value: those that come in, and what is
+        added and multiplied before it is brought back."""
+        known = {
+            name: (kind.exponent, kind.largest)
+            for name, kind in zip(self.step.inputs, self.inputs, strict=True)
+        }
+        for node in self.step.nodes:
+            if isinstance(node, Add | Mul):
+                known[node.name] = _combined(node, *(known[name] for name in node.inputs))
+        return known
+
+
+def _combined(
+    node: Node, a: tuple[int, int], b: tuple[int, int]
+) -> tuple[int, int]:
+    if isinstance(node, Mul):
+        return a[0] + b[0], a[1] * b[1]
+    low = min(a[0], b[0])
+    return low, (a[1] << (a[0] - low)) + (b[1] << (b[0] - low))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IntNetwork:
     """A network of integers: uint8 pixels (B, *input_shape) -> 8-bit outputs (B, F).
 
     Invariants, checked when it is made: every array has the shape, type and range that
-    its layer asks for; no sum can leave 32 bits; every multiplier and shift rounds in
-    float32 as it does in integers, so that runtimes that use float32 agree.
+    its node asks for; no sum can leave 32 bits, no sum or product of values 24; every
+    multiplier and shift rounds in float32 as it does in integers, so that runtimes that
+    use float32 agree; values side by side lie on one grid.
     """
 
     network: Network
-    # By name, for each layer with weights.
+    # By the name of the weights, for each product (`configs.program.Product.weights`).
     weighted: Mapping[str, Weighted]
+    # By the name of the node, for each Activate that brings back anything else.
+    activated: Mapping[str, Activated] = field(default_factory=dict)
     # Names of the classes; () for regression.
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        refuse_unsupported(self.network, "quantised")
-        names = {info.name for info in self.network.walk() if info.weights}
-        if names != set(self.weighted):
-            odd = sorted(names ^ set(self.weighted))[0]
-            raise InputError(
-                f"`weighted` must name the layers with weights ({', '.join(sorted(names))})"
-                f"; {odd} is {'missing' if odd in names else 'not one of them'}."
-            )
+        require_deployable(self.network)
+        _require_names("weighted", self.weighted, self.program.weighted)
+        _require_names("activated", self.activated, rescaling(self.program))
         outputs = self.network.output_shape[-1]
         if self.classes and len(self.classes) != outputs:
             raise InputError(
                 f"`classes` (={len(self.classes)} names) must name each of the {outputs} "
                 f"outputs; give one name per output, or none."
             )
-        for layer in self.walk():
-            if layer.weighted:
-                _check(layer)
+        for step in self.walk():
+            _check(step)
 
-    def walk(self) -> Iterator[IntLayer]:
-        """Layers in order."""
-        before = PIXELS
-        for info in self.network.walk():
-            weighted = self.weighted.get(info.name)
-            after = weighted.output if weighted else before
-            yield IntLayer(info=info, input=before, output=after, weighted=weighted)
-            before = after
+    @property
+    def program(self) -> Program:
+        return self.network.program
+
+    def walk(self) -> Iterator[IntStep]:
+        """Steps in order."""
+        yield from self._steps
+
+    @cached_property
+    def _steps(self) -> tuple[IntStep, ...]:
+        formats, found = self.starts, []
+        by_name = self.program.by_name
+        for step in self.program.steps:
+            node = step.activate
+            weighted = self.weighted[step.product.weights] if step.product else None
+            activated = self.activated[node.name] if node and not weighted else None
+            inputs = tuple(formats[name] for name in step.inputs)
+            numbers = weighted or activated
+            formats[step.name] = numbers.output if numbers else inputs[0]
+            found.append(
+                IntStep(
+                    step=step,
+                    inputs=inputs,
+                    input_shapes=tuple(by_name[name].shape for name in step.inputs),
+                    output=formats[step.name],
+                    weighted=weighted,
+                    activated=activated,
+                )
+            )
+        return tuple(found)
+
+    @property
+    def starts(self) -> dict[str, Format]:
+        """Formats of what no step makes: the pixels and the states."""
+        return {
+            node.name: PIXELS if isinstance(node, Input) else Format.of(node.grid)
+            for node in self.program.nodes
+            if isinstance(node, Input | State)
+        }
 
     @property
     def output(self) -> Format:
-        return list(self.walk())[-1].output
+        return self._steps[-1].output
+
+    def numbers(self) -> dict[str, Weighted | Activated]:
+        """Everything that is held, by name, in order; of shared weights once."""
+        found = {}
+        for step in self.walk():
+            if step.weighted:
+                found.setdefault(step.product.weights, step.weighted)
+            elif step.activated:
+                found[step.name] = step.activated
+        return found
 
     def packed_bytes(self) -> int:
         """The same with the weights of a layer side by side, the last byte filled up."""
-        return sum(
-            -(-w.weight_bits * w.weights.size // 8)
-            + sum(a.nbytes for name, a in w.tensors().items() if name != "weights")
+        narrow = sum(
+            -(-w.weight_bits * w.weights.size // 8) - w.weights.nbytes
             for w in self.weighted.values()
         )
+        return self.size_bytes() + narrow
 
     def size_bytes(self) -> int:
         """Bytes of all integers in their containers."""
         return sum(
-            array.nbytes for w in self.weighted.values() for array in w.tensors().values()
+            array.nbytes
+            for one in self.numbers().values()
+            for array in one.tensors().values()
         )
 
 
-def _check(layer: IntLayer) -> None:
-    """Refuses a layer whose numbers break an invariant."""
-    info, w = layer.info, layer.weighted
-    spec = info.spec
-    inputs = info.input_shape[-1]
-    shape = (*getattr(spec, "kernel", ()), inputs, spec.features)
+def rescaling(program: Program) -> dict[str, Activate]:
+    """Every Activate that brings back something other than a product's sums."""
+    by_name = program.by_name
+    return {
+        node.name: node
+        for node in program.nodes
+        if isinstance(node, Activate) and not isinstance(by_name[node.input], Product)
+    }
+
+
+def require_deployable(network: Network) -> None:
+    """Refuses a network that must be lowered first (`train.lowering`)."""
+    for node in network.program.products:
+        for name in ("symmetry", "norm"):
+            value = getattr(node, name)
+            if value != "none":
+                raise InputError(
+                    f"`{name}` (={value}) of {node.layer} cannot be quantised as it "
+                    f"stands; lower the trained network to ordinary layers first."
+                )
+
+
+def _require_names(field_: str, given: Mapping, wanted: Mapping) -> None:
+    if set(given) != set(wanted):
+        odd = sorted(set(wanted) ^ set(given))[0]
+        raise InputError(
+            f"`{field_}` must name {', '.join(sorted(wanted)) or 'nothing'}"
+            f"; {odd} is {'missing' if odd in wanted else 'not one of them'}."
+        )
+
+
+def _check(step: IntStep) -> None:
+    """Refuses a step whose numbers break an invariant."""
+    if step.weighted:
+        _check_product(step)
+    if step.activated:
+        _check_activated(step)
+    concat = step.step.find(Concat)
+    if concat:
+        same = all(kind == step.output for kind in step.inputs)
+        _expect(step, "inputs", same, step.inputs, "of one format")
+
+
+def _check_activated(step: IntStep) -> None:
+    found = step.wide()
+    worst = max(largest for _, largest in found.values())
+    _expect(step, "sum", worst < WIDE_LIMIT, worst, "below 2^24")
+    _check_function(step, step.activated)
+
+
+def _check_function(step: IntStep, w: Weighted | Activated) -> None:
+    """Formats and table of the function that brings a value back."""
+    node = step.step.activate
+    function = node.function
+    unsigned = function in UNSIGNED_ACTIVATIONS
+    for name, grid, kind in (("sum", node.before, w.sum), ("output", node.after, w.output)):
+        fits = grid is None or kind == Format.of(grid)
+        _expect(step, name, fits, kind, f"the given grid, {grid}")
+    if node.after is None:
+        sort = "unsigned" if unsigned else "signed"
+        signs = w.output.signed is not unsigned
+        _expect(step, "output", signs, w.output, f"{sort} after {function}")
+    capped = cap_of(function, w.output)
+    _expect(step, "cap", w.output.cap == capped, w.output.cap, f"{capped} of {function}")
+    if function in DIRECT_ACTIVATIONS:
+        _expect(step, "table", w.table is None, "an array", f"None for {function}")
+        _expect(step, "sum", w.sum == w.output, w.sum, f"the output's, {w.output}")
+    else:
+        whole = w.sum.signed and w.sum.bits == 8
+        _expect(step, "sum", whole, w.sum, "int8 of 8 bits, the index of the table")
+        _expect(step, "table", w.table is not None, None, f"given for {function}")
+        _array(step, w, "table", w.output.dtype, (256,), w.output.low, w.output.high)
+
+
+def cap_of(function: str, kind: Format) -> int | None:
+    """Largest integer that a function gives on a grid, if that is not the grid's own."""
+    if function != "relu6":
+        return None
+    largest = math.floor(math.ldexp(6.0, -kind.exponent))
+    return largest if largest < Integers.high.fget(kind) else None
+
+
+def _check_product(step: IntStep) -> None:
+    node, w = step.product, step.weighted
     for name, allowed in (("shift", SHIFTS), ("weight_bits", range(2, 9))):
         value = getattr(w, name)
         fits = type(value) is int and value in allowed
         rule = f"in {allowed[0]}..{allowed[-1]}"
-        _expect(layer, name, fits, value, rule)
-    _array(layer, "weights", np.int8, shape, -w.weight_high, w.weight_high)
-    _array(layer, "bias", np.int32, (spec.features,), -(2**31) + 1, 2**31 - 1)
-    _array(layer, "multiplier", np.int32, (spec.features,), 1, 65535)
-    direct = spec.activation in DIRECT_ACTIVATIONS
-    unsigned = spec.activation in UNSIGNED_ACTIVATIONS
-    signs = w.output.signed is not unsigned
-    sort = "unsigned" if unsigned else "signed"
-    _expect(layer, "output", signs, w.output, f"{sort} after {spec.activation}")
-    if direct:
-        _expect(layer, "table", w.table is None, "an array", f"None for {spec.activation}")
-        _expect(layer, "sum", w.sum == w.output, w.sum, f"the output's, {w.output}")
-    else:
-        whole = w.sum.signed and w.sum.bits == 8
-        _expect(layer, "sum", whole, w.sum, "int8 of 8 bits, the index of the table")
-        _expect(layer, "table", w.table is not None, None, f"given for {spec.activation}")
-        _array(layer, "table", w.output.dtype, (256,), w.output.low, w.output.high)
-    bound = layer.accumulator_bound()
-    _expect(layer, "accumulator", bound < ACCUMULATOR_LIMIT, bound, "below 2^31")
+        _expect(step, name, fits, value, rule)
+    features = (node.features,)
+    _array(step, w, "weights", np.int8, node.weight_shape, -w.weight_high, w.weight_high)
+    _array(step, w, "bias", np.int32, features, -(2**31) + 1, 2**31 - 1)
+    _array(step, w, "multiplier", np.int32, features, 1, 65535)
+    _check_function(step, w)
+    bound = step.accumulator_bound()
+    _expect(step, "accumulator", bound < ACCUMULATOR_LIMIT, bound, "below 2^31")
     for multiplier in np.unique(w.multiplier) if w.shift > 16 else ():
         agrees = agrees_with_float32(int(multiplier), w.shift, w.sum.low, w.sum.high)
         _expect(
-            layer, "multiplier", agrees, int(multiplier),
+            step, "multiplier", agrees, int(multiplier),
             f"one that rounds in float32 as in integers at shift {w.shift}",
         )  # fmt: skip
 
 
-def _array(layer: IntLayer, name: str, dtype, shape: tuple, low: int, high: int) -> None:
-    array = getattr(layer.weighted, name)
+def _array(
+    step: IntStep, w: Weighted | Activated, name: str, dtype, shape: tuple, low: int,
+    high: int,
+) -> None:  # fmt: skip
+    array = getattr(w, name)
     fits = isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape
     found = f"{getattr(array, 'dtype', type(array))}{list(getattr(array, 'shape', ()))}"
-    _expect(layer, name, fits, found, f"{np.dtype(dtype)}{list(shape)}")
+    _expect(step, name, fits, found, f"{np.dtype(dtype)}{list(shape)}")
     worst = array.flat[np.argmax(np.abs(array.astype(np.int64) - (low + high) / 2))]
-    _expect(layer, name, bool(low <= worst <= high), int(worst), f"in {low}..{high}")
+    _expect(step, name, bool(low <= worst <= high), int(worst), f"in {low}..{high}")
 
 
-def _expect(layer: IntLayer, name: str, rule: bool, value: object, rest: str) -> None:
+def _expect(step: IntStep, name: str, rule: bool, value: object, rest: str) -> None:
     if not rule:
         raise InputError(
-            f"`{layer.name}.{name}` (={brief(value)}) must be {rest}; quantise the run "
+            f"`{step.name}.{name}` (={brief(value)}) must be {rest}; quantise the run "
             f"again."
         )

@@ -12,26 +12,45 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 
-from configs.errors import unknown
-from configs.network import Conv, Dense, Flatten, GlobalPool, Pool
-from quant.network import Format, IntLayer, IntNetwork
+from configs.program import (
+    Activate,
+    Add,
+    Concat,
+    Ends,
+    Input,
+    Mul,
+    Node,
+    Pad,
+    Pair,
+    Pool,
+    Product,
+    Reshape,
+    Slice,
+    State,
+    entry,
+)
+from quant.network import Activated, Format, IntNetwork, IntStep, Weighted
 
 Matmul = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """All that one layer did: what a test bench of the layer needs."""
+    """All that one step of the program did: what a test bench of it needs."""
 
-    layer: IntLayer
-    # Input and output, in the containers of their formats.
-    input: np.ndarray
+    layer: IntStep
+    # Inputs and output, in the containers of their formats.
+    inputs: tuple[np.ndarray, ...]
     output: np.ndarray
-    # For layers with weights, int64 (B, P, Q, F) or (B, F): the sum of products, the same
-    # with the bias, and after requantisation.
+    # Of a Product, int64 (B, P, Q, F) or (B, F): the sum of products, the same with the
+    # bias, and after requantisation.
     products: np.ndarray | None = None
     sums: np.ndarray | None = None
     requantised: np.ndarray | None = None
+
+    @property
+    def input(self) -> np.ndarray:
+        return self.inputs[0]
 
 
 def requantise(
@@ -76,17 +95,19 @@ def matmul_blas(
     return (x_MK.astype(np.float64) @ w_KN.astype(np.float64)).astype(np.int64)
 
 
-def pad(x_BHWC: Int64[np.ndarray, "b h w c"], spec: Conv) -> Int64[np.ndarray, "b y x c"]:
-    """What stands outside the image, as `spec.padding` says."""
-    (top, bottom), (left, right) = spec.pads(x_BHWC.shape[1:])
+def pad(
+    x_BHWC: Int64[np.ndarray, "b h w c"], kind: str, pads: tuple[Ends, Ends]
+) -> Int64[np.ndarray, "b y x c"]:
+    """What stands outside the image: zeros, the channel's mean, or the nearest value."""
+    (top, bottom), (left, right) = pads
     batch, height, width, channels = x_BHWC.shape
     padded = np.zeros(
         (batch, top + height + bottom, left + width + right, channels), np.int64
     )
-    if spec.padding == "mean":
+    if kind == "mean":
         total = x_BHWC.sum((1, 2), keepdims=True)
         padded[:] = divide_rne(total, height * width)
-    if spec.padding == "edge":
+    if kind == "edge":
         rows = np.clip(np.arange(padded.shape[1]) - top, 0, height - 1)
         columns = np.clip(np.arange(padded.shape[2]) - left, 0, width - 1)
         return x_BHWC[:, rows][:, :, columns]
@@ -94,74 +115,154 @@ def pad(x_BHWC: Int64[np.ndarray, "b h w c"], spec: Conv) -> Int64[np.ndarray, "
     return padded
 
 
-def im2col(x_BHWC: Int64[np.ndarray, "b y x c"], spec: Conv) -> Int64[np.ndarray, "m k"]:
+def im2col(
+    x_BHWC: Int64[np.ndarray, "b y x c"], kernel: Pair, stride: Pair, dilation: Pair = (1, 1)
+) -> Int64[np.ndarray, "m k"]:
     """Every patch of a padded image as one row: M = (b, p, q), K = (r, s, c)."""
-    (height, width), (down, right) = spec.kernel, spec.stride
+    (height, width), (down, right) = kernel, stride
     batch, rows, columns, channels = x_BHWC.shape
-    p_count, q_count = (rows - height) // down + 1, (columns - width) // right + 1
+    tall, wide = (height - 1) * dilation[0] + 1, (width - 1) * dilation[1] + 1
+    p_count, q_count = (rows - tall) // down + 1, (columns - wide) // right + 1
     patches = np.empty((batch, p_count, q_count, height, width, channels), np.int64)
     for p in range(p_count):
         for q in range(q_count):
             top, left = p * down, q * right
-            patches[:, p, q] = x_BHWC[:, top : top + height, left : left + width]
+            patches[:, p, q] = x_BHWC[
+                :, top : top + tall : dilation[0], left : left + wide : dilation[1]
+            ]
     return patches.reshape(batch * p_count * q_count, height * width * channels)
 
 
-def pool(x_BHWC: Int64[np.ndarray, "b h w c"], spec: Pool) -> Int64[np.ndarray, "b p q c"]:
-    """Largest or mean value of each window; a mean is rounded half to even."""
-    (height, width), (down, right) = spec.window, spec.stride
-    p_count, q_count, _ = spec.output_shape(x_BHWC.shape[1:])
-    out = np.empty((len(x_BHWC), p_count, q_count, x_BHWC.shape[3]), np.int64)
+def rows_of(
+    x: Int64[np.ndarray, "b ..."], node: Product
+) -> list[Int64[np.ndarray, "m k"]]:
+    """Left factors of a product, one for each group of channels; `x` is padded."""
+    parts = np.split(x, node.groups, axis=-1)
+    if node.kernel is None:
+        return parts
+    return [im2col(part, node.kernel, node.stride, node.dilation) for part in parts]
+
+
+def pool(
+    x_BHWC: Int64[np.ndarray, "b h w c"], node: Pool
+) -> Int64[np.ndarray, "b p q c"]:
+    """Largest or mean value of each window; a mean is rounded half to even.
+
+    Where zeros stand outside, a mean counts them and a maximum does not.
+    """
+    batch, rows, columns, channels = x_BHWC.shape
+    (top, _), (left, _) = node.pads
+    (height, width), (down, right) = node.window, node.stride
+    p_count, q_count, _ = node.shape
+    out = np.empty((batch, p_count, q_count, channels), np.int64)
     for p in range(p_count):
         for q in range(q_count):
-            top, left = p * down, q * right
-            window = x_BHWC[:, top : top + height, left : left + width]
-            out[:, p, q] = _reduce(window, spec.kind)
+            y, x = p * down - top, q * right - left
+            window = x_BHWC[:, max(y, 0) : y + height, max(x, 0) : x + width]
+            if node.kind == "max":
+                out[:, p, q] = window.max((1, 2))
+            else:
+                out[:, p, q] = divide_rne(window.sum((1, 2)), height * width)
     return out
 
 
-def _reduce(window: np.ndarray, kind: str) -> np.ndarray:
-    if kind == "max":
-        return window.max((1, 2))
-    return divide_rne(window.sum((1, 2)), window.shape[1] * window.shape[2])
+class _Value:
+    """Integers, and the exponent of the power of two that they are multiples of."""
+
+    def __init__(self, integers: np.ndarray, exponent: int):
+        self.integers, self.exponent = integers.astype(np.int64), exponent
+
+
+def _add(node: Add, a: _Value, b: _Value) -> _Value:
+    low = min(a.exponent, b.exponent)
+    both = (x.integers * 2 ** (x.exponent - low) for x in (a, b))
+    return _Value(sum(both), low)
+
+
+def _mul(node: Mul, a: _Value, b: _Value) -> _Value:
+    factor = b.integers
+    if a.integers.ndim != factor.ndim:
+        factor = factor.reshape(len(factor), *(1,) * (a.integers.ndim - 2), -1)
+    return _Value(a.integers * factor, a.exponent + b.exponent)
+
+
+def _slice(node: Slice, x: _Value) -> _Value:
+    cut = np.take(x.integers, range(node.start, node.stop), axis=1 + node.axis)
+    return _Value(cut, x.exponent)
+
+
+def _concat(node: Concat, *xs: _Value) -> _Value:
+    joined = np.concatenate([x.integers for x in xs], axis=1 + node.axis)
+    return _Value(joined, xs[0].exponent)
+
+
+# What each operator does that neither multiplies by weights nor brings a value back.
+_MOVES: dict[type[Node], Callable[..., _Value]] = {
+    Pad: lambda node, x: _Value(pad(x.integers, node.kind, node.pads), x.exponent),
+    Pool: lambda node, x: _Value(pool(x.integers, node), x.exponent),
+    Reshape: lambda node, x: _Value(
+        x.integers.reshape(len(x.integers), *node.shape), x.exponent
+    ),
+    Slice: _slice,
+    Concat: _concat,
+    Add: _add,
+    Mul: _mul,
+}
+
+
+def rescale(x: Int64[np.ndarray, "..."], shift: int, kind: Format) -> np.ndarray:
+    """clip(RNE(x / 2^shift)); a negative shift multiplies."""
+    y = divide_rne(x, 2**shift) if shift > 0 else x * 2**-shift
+    return np.clip(y, kind.low, kind.high)
+
+
+def _looked_up(numbers: Weighted | Activated, y: np.ndarray) -> np.ndarray:
+    return y if numbers.table is None else numbers.table.astype(np.int64)[y + 128]
 
 
 def apply(
-    layer: IntLayer, x: Integer[np.ndarray, "b ..."], matmul: Matmul = matmul
+    layer: IntStep, *inputs: Integer[np.ndarray, "b ..."], matmul: Matmul = matmul
 ) -> Step:
-    """One layer on a batch."""
-    spec, wide = layer.info.spec, x.astype(np.int64)
-    if layer.weighted:
-        return _weighted(layer, x, wide, matmul)
-    if isinstance(spec, Pool):
-        out = pool(wide, spec)
-    elif isinstance(spec, GlobalPool):
-        out = _reduce(wide, spec.kind)
-    elif isinstance(spec, Flatten):
-        out = wide.reshape(len(wide), -1)
-    else:
-        raise unknown(spec, "quant.normative")
-    return Step(layer=layer, input=x, output=_stored(out, layer.output))
+    """One step of the program on a batch."""
+    named = zip(layer.step.inputs, inputs, layer.inputs, strict=True)
+    values = {name: _Value(x, kind.exponent) for name, x, kind in named}
+    seen: dict[str, np.ndarray] = {}
+    for node in layer.step.nodes:
+        xs = [values[name] for name in node.inputs]
+        if isinstance(node, Product):
+            w = layer.weighted
+            seen["products"] = _products(node, xs[0].integers, w, matmul)
+            seen["sums"] = seen["products"] + w.bias
+            values[node.name] = _Value(seen["sums"], 0)
+        elif isinstance(node, Activate) and layer.weighted:
+            w = layer.weighted
+            seen["requantised"] = requantise(
+                xs[0].integers, w.multiplier, w.shift, w.sum.low, w.sum.high
+            )
+            out = _looked_up(w, seen["requantised"])
+            values[node.name] = _Value(out, w.output.exponent)
+        elif isinstance(node, Activate):
+            numbers = layer.activated
+            shift = numbers.sum.exponent - xs[0].exponent
+            y = rescale(xs[0].integers, shift, numbers.sum)
+            values[node.name] = _Value(_looked_up(numbers, y), numbers.output.exponent)
+        else:
+            rule = entry(_MOVES, node, "quant.normative")
+            values[node.name] = rule(node, *xs)
+    output = _stored(values[layer.name].integers, layer.output)
+    return Step(layer=layer, inputs=inputs, output=output, **seen)
 
 
-def _weighted(layer: IntLayer, x: np.ndarray, wide: np.ndarray, matmul: Matmul) -> Step:
-    spec, w = layer.info.spec, layer.weighted
-    if not isinstance(spec, Conv | Dense):
-        raise unknown(spec, "quant.normative")
-    rows_MK = im2col(pad(wide, spec), spec) if isinstance(spec, Conv) else wide
-    products_MN = matmul(rows_MK, w.matrix.astype(np.int64))
-    products = products_MN.reshape(len(x), *layer.info.output_shape)
-    sums = products + w.bias
-    requantised = requantise(sums, w.multiplier, w.shift, w.sum.low, w.sum.high)
-    out = requantised if w.table is None else w.table.astype(np.int64)[requantised + 128]
-    return Step(
-        layer=layer,
-        input=x,
-        products=products,
-        sums=sums,
-        requantised=requantised,
-        output=_stored(out, layer.output),
-    )
+def _products(
+    node: Product, x: np.ndarray, w: Weighted, matmul: Matmul
+) -> Int64[np.ndarray, "b ..."]:
+    """Sums of products (B, P, Q, F) or (B, F), each group with its own weights."""
+    weights = np.split(w.matrix.astype(np.int64), node.groups, axis=1)
+    parts = [
+        matmul(rows_MK, w_KN)
+        for rows_MK, w_KN in zip(rows_of(x, node), weights, strict=True)
+    ]
+    return np.concatenate(parts, axis=1).reshape(len(x), *node.shape)
 
 
 def _stored(values: np.ndarray, kind: Format) -> np.ndarray:
@@ -171,15 +272,28 @@ def _stored(values: np.ndarray, kind: Format) -> np.ndarray:
     return values.astype(kind.dtype)
 
 
+def starts(
+    network: IntNetwork, images: UInt8[np.ndarray, "b ..."]
+) -> dict[str, np.ndarray]:
+    """What no step makes: the pixels, and states of zeros."""
+    return {
+        node.name: images
+        if isinstance(node, Input)
+        else np.zeros((len(images), *node.shape), Format.of(node.grid).dtype)
+        for node in network.program.nodes
+        if isinstance(node, Input | State)
+    }
+
+
 def steps(
     network: IntNetwork, images: UInt8[np.ndarray, "b ..."], matmul: Matmul = matmul
 ) -> Iterator[Step]:
-    """Every layer in order, on a batch of pixels."""
-    x = images
+    """Every step of the program in order, on a batch of pixels."""
+    values = starts(network, images)
     for layer in network.walk():
-        step = apply(layer, x, matmul)
-        yield step
-        x = step.output
+        done = apply(layer, *(values[n] for n in layer.step.inputs), matmul=matmul)
+        values[layer.name] = done.output
+        yield done
 
 
 def run(

@@ -13,6 +13,7 @@ number of channels. Arrays keep their (B, H, W, C) meaning; only the layout is a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -40,10 +41,13 @@ def batch_fastest(x: jax.Array) -> jax.Array:
     return unchanged(with_layout_constraint(unchanged(x), Layout(_SWAPPED)))
 
 
-def shifted(x: jax.Array, axis: int, size: int, step: int) -> Iterator[jax.Array]:
-    """For each of the `size` positions of a window along `axis`, what it meets there."""
-    windows = (x.shape[axis] - size) // step + 1
-    for first in range(size):
+def shifted(
+    x: jax.Array, axis: int, size: int, step: int, apart: int = 1
+) -> Iterator[jax.Array]:
+    """For each of the `size` positions of a window along `axis`, what it meets there;
+    neighbours in the window stand `apart` entries from each other."""
+    windows = (x.shape[axis] - (size - 1) * apart - 1) // step + 1
+    for first in range(0, size * apart, apart):
         stop = first + (windows - 1) * step + 1
         yield jax.lax.slice_in_dim(x, first, stop, step, axis)
 
@@ -60,32 +64,57 @@ def conv_im2col(
     rhs_dilation: tuple[int, ...] = (1, 1),
     **_: object,
 ) -> jax.Array:
-    """Convolution (B, H, W, C) * (R, S, C, F) -> (B, P, Q, F) as one matrix product.
+    """Convolution (B, H, W, C) * (R, S, C / groups, F) -> (B, P, Q, F) as one matrix
+    product, or one for each group.
 
-    Takes what Flax hands to `conv_general_dilated`; the input is padded already.
+    Takes what Flax hands to `conv_general_dilated`; the input is padded already. With as
+    many groups as channels nothing is copied: every tap is a scaled view that is added.
 
     Raises:
-      ValueError: for padding other than VALID, grouped channels or dilation.
+      ValueError: for padding other than VALID, or a dilated input.
     """
-    dilated = any(step != 1 for step in (*lhs_dilation, *rhs_dilation))
-    if padding != "VALID" or feature_group_count != 1 or dilated:
+    if padding != "VALID" or any(step != 1 for step in lhs_dilation):
         raise ValueError(
-            f"`padding` (={padding!r}) must be 'VALID', `feature_group_count` "
-            f"(={feature_group_count}) 1 and nothing dilated; pad the input before, or "
-            f"use 'lax'."
+            f"`padding` (={padding!r}) must be 'VALID' and `lhs_dilation` "
+            f"(={lhs_dilation}) 1; pad the input before, or use 'lax'."
         )
     r, s, c, f = rhs.shape
     down, right = window_strides
     x_CHWB = batch_fastest(lhs).transpose(_SWAPPED)
-    rows = shifted(x_CHWB, 1, r, down)
-    patches = jnp.stack([view for row in rows for view in shifted(row, 2, s, right)])
-    _, _, p, q, b = patches.shape
+    views = [
+        view
+        for row in shifted(x_CHWB, 1, r, down, rhs_dilation[0])
+        for view in shifted(row, 2, s, right, rhs_dilation[1])
+    ]
+    _, p, q, b = views[0].shape
+    if feature_group_count > 1 and c == 1:
+        return _depthwise(views, rhs.reshape(r * s, f), feature_group_count)
+    patches = jnp.stack(views)
+    if feature_group_count > 1:
+        groups = feature_group_count
+        columns = patches.reshape(r * s, groups, c, p * q * b).swapaxes(0, 1)
+        kernels = rhs.reshape(r * s * c, groups, f // groups).swapaxes(0, 1)
+        y = dot(
+            kernels,
+            columns.reshape(groups, r * s * c, p * q * b),
+            (((1,), (1,)), ((0,), (0,))),
+        )
+        return batch_fastest(y.reshape(f, p, q, b).transpose(_SWAPPED))
     y = dot(
         rhs.reshape(r * s * c, f),
         patches.reshape(r * s * c, p * q * b),
         (((0,), (0,)), ((), ())),
     )
     return batch_fastest(y.reshape(f, p, q, b).transpose(_SWAPPED))
+
+
+def _depthwise(views: list[jax.Array], taps: jax.Array, channels: int) -> jax.Array:
+    """sum_t taps[t, f] * views[t][f // multiplier]: (C, P, Q, B) views -> (B, P, Q, F)."""
+    f = taps.shape[1]
+    kernels = taps.reshape(len(views), channels, f // channels, 1, 1, 1)
+    terms = (view[:, None] * kernel for view, kernel in zip(views, kernels, strict=True))
+    y = functools.reduce(jnp.add, terms)
+    return batch_fastest(y.reshape(f, *views[0].shape[1:]).transpose(_SWAPPED))
 
 
 def dot_in(precision: Literal["float32", "bfloat16"]) -> Product:

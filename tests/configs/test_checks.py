@@ -119,13 +119,15 @@ def test_the_valid_values_are_valid():
         (
             lambda: Network(input_shape=(4,), layers=[Dense(features=2)]),
             "`layers` (=[Dense(features=2, activation='relu', symmetry='none')]) of "
-            "Network must be a tuple, each item Conv or Dense or Pool or GlobalPool or "
-            "Flatten or LstmCell or Residual; write it like (Conv(...),).",
+            "Network must be a tuple, each item Conv or Dense or Flatten or Residual or "
+            "Multiply or Concat or Pool or GlobalPool or LstmCell or Lstm; write it like "
+            "(Conv(...),).",
         ),
         (
             lambda: Network(input_shape=(4,), layers=(Flatten(), "relu")),
-            "`layers[1]` (='relu') of Network must be Conv or Dense or Pool or "
-            "GlobalPool or Flatten or LstmCell or Residual; write it like Conv(...).",
+            "`layers[1]` (='relu') of Network must be Conv or Dense or Flatten or Residual "
+            "or Multiply or Concat or Pool or GlobalPool or LstmCell or Lstm; write it "
+            "like Conv(...).",
         ),
         (
             lambda: Experiment(name="x", network=NETWORK, train={}),

@@ -41,6 +41,7 @@ def test_every_known_name_loads_and_its_docstring_says_how_to_run_it(name):
 
 def test_every_file_of_the_package_is_machinery_or_known():
     files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+    files |= {path.parent.name for path in FOLDER.glob("*/__init__.py")}
     assert files == registry._MACHINERY | set(registry.known_names())
 
 

@@ -34,7 +34,7 @@ def test_nothing_is_lost_at_any_width(name, columns, capsys, monkeypatch):
     words = set(printed.split())
     for info in entry.network.leaves():
         assert info.name in words
-        assert set(table.brief_spec(info.spec).split()) <= words
+        assert set(info.spec.brief().split()) <= words
         assert "x".join(map(str, info.output_shape)) in words
         counts = [info.activations]
         if info.weights:
@@ -188,7 +188,7 @@ def test_a_network_without_weights_has_no_shares():
     ],
 )
 def test_a_layer_in_a_few_letters(spec, text):
-    assert table.brief_spec(spec) == text
+    assert spec.brief() == text
 
 
 def test_units():
