@@ -34,9 +34,7 @@ Pair = tuple[int, int]
 # Rows before and after the data along one axis.
 Ends = tuple[int, int]
 
-Function = Literal[
-    "identity", "relu", "relu6", "softplus", "sigmoid", "tanh", "tanh_half"
-]
+Function = Literal["identity", "relu", "relu6", "softplus", "sigmoid", "tanh", "tanh_half"]
 # Functions whose values are never negative.
 UNSIGNED: tuple[Function, ...] = ("relu", "relu6", "sigmoid", "softplus")
 Symmetry = Literal["none", "lift", "p4"]
@@ -193,6 +191,12 @@ class Activate(Node):
     function: Function
     before: Grid | None = None
     after: Grid | None = None
+    # Whose grids and table: the same for all nodes that share them; "" is its own.
+    shares: str = ""
+
+    @property
+    def owner(self) -> str:
+        return self.shares or self.name
 
     @property
     def signed(self) -> bool:
@@ -380,6 +384,34 @@ class Program:
             node = self.by_name[node.inputs[0]]
         return node
 
+    def grids(self) -> dict[str, str]:
+        """For each value that could choose a grid the one whose grid it has: its own, but
+        for values that stand side by side somewhere, which share the first one's."""
+        owner = {n.name: n.name for n in self.nodes if isinstance(n, Activate | State)}
+
+        def find(name: str) -> str:
+            while owner[name] != name:
+                name = owner[name]
+            return name
+
+        for node in self.nodes:
+            if not isinstance(node, Concat):
+                continue
+            ends = [find(root.name) for root in self._roots(node.name)]
+            first = min(ends, key=[n.name for n in self.nodes].index)
+            for end in ends:
+                owner[end] = first
+        return {name: find(name) for name in owner}
+
+    def _roots(self, name: str) -> Iterator[Node]:
+        """Every node that decided the grid of a part of a value."""
+        node = self.by_name[name]
+        if isinstance(node, KEEPS_GRID):
+            for part in node.inputs:
+                yield from self._roots(part)
+        else:
+            yield node
+
     def source(self, name: str) -> Node:
         """The value before it was padded, pooled, activated or moved: what it is made of."""
         node = self.by_name[name]
@@ -404,7 +436,9 @@ class Program:
         for node in self.nodes:
             if isinstance(node, Input | State):
                 continue
-            mine = [part for name in node.inputs for part in self._joins(name, node, joined)]
+            mine = [
+                part for name in node.inputs for part in self._joins(name, node, joined)
+            ]
             joined[node.name] = [*mine, node]
         return tuple(Step(nodes=tuple(nodes)) for nodes in joined.values())
 
@@ -663,11 +697,12 @@ class Builder:
 
     def activate(
         self, x: str, function: Function, *, part: str = "", before: Grid | None = None,
-        after: Grid | None = None,
+        after: Grid | None = None, shares: str = "",
     ) -> str:  # fmt: skip
         return self.add(
-            Activate, (x,), part=part, function=function, before=before, after=after
-        )
+            Activate, (x,), part=part, function=function, before=before, after=after,
+            shares=shares,
+        )  # fmt: skip
 
     def pool(
         self, x: str, kind: str, window: Pair, stride: Pair,
@@ -697,8 +732,8 @@ class Builder:
         fixed = next((g for r in roots if (g := _fixed(r))), None)
         ready = []
         for index, (x, root) in enumerate(zip(xs, roots, strict=True)):
-            free = isinstance(root, Activate) and _signed(root) == signed
-            if not free and not (isinstance(root, State) and root.grid == fixed):
+            same = _signed(root) == signed and _fixed(root) == fixed
+            if isinstance(root, Input) or not same:
                 name = f"{part}.grid{index}" if part else f"grid{index}"
                 function = "identity" if signed else "relu"
                 x = self.activate(x, function, part=name, after=fixed)

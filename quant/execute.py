@@ -167,9 +167,11 @@ def rescaled(x: Wide, numbers: Activated) -> Integer[Array, "b ..."]:
     if shift > 0:
         # Anything has so few bits that a larger shift leaves 0.
         y = divide_rne(wide, 1 << min(shift, 30))
-    else:
+    elif shift < 0:
         # What a shift to the left would push out of 32 bits is cut off either way.
-        y = jnp.clip(wide, -(1 << 16), 1 << 16) << min(-shift, 14)
+        y = jnp.clip(wide, -(1 << 14), 1 << 14) << min(-shift, 16)
+    else:
+        y = wide
     y = jnp.clip(y, kind.low, kind.high)
     if numbers.table is None:
         return y.astype(numbers.output.dtype)

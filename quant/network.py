@@ -258,9 +258,7 @@ class IntStep:
         return known
 
 
-def _combined(
-    node: Node, a: tuple[int, int], b: tuple[int, int]
-) -> tuple[int, int]:
+def _combined(node: Node, a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
     if isinstance(node, Mul):
         return a[0] + b[0], a[1] * b[1]
     low = min(a[0], b[0])
@@ -280,7 +278,7 @@ class IntNetwork:
     network: Network
     # By the name of the weights, for each product (`configs.program.Product.weights`).
     weighted: Mapping[str, Weighted]
-    # By the name of the node, for each Activate that brings back anything else.
+    # By `owner`, for each Activate that brings back anything else.
     activated: Mapping[str, Activated] = field(default_factory=dict)
     # Names of the classes; () for regression.
     classes: tuple[str, ...] = ()
@@ -313,7 +311,7 @@ class IntNetwork:
         for step in self.program.steps:
             node = step.activate
             weighted = self.weighted[step.product.weights] if step.product else None
-            activated = self.activated[node.name] if node and not weighted else None
+            activated = self.activated[node.owner] if node and not weighted else None
             inputs = tuple(formats[name] for name in step.inputs)
             numbers = weighted or activated
             formats[step.name] = numbers.output if numbers else inputs[0]
@@ -349,7 +347,7 @@ class IntNetwork:
             if step.weighted:
                 found.setdefault(step.product.weights, step.weighted)
             elif step.activated:
-                found[step.name] = step.activated
+                found.setdefault(step.step.activate.owner, step.activated)
         return found
 
     def packed_bytes(self) -> int:
@@ -370,13 +368,13 @@ class IntNetwork:
 
 
 def rescaling(program: Program) -> dict[str, Activate]:
-    """Every Activate that brings back something other than a product's sums."""
-    by_name = program.by_name
-    return {
-        node.name: node
-        for node in program.nodes
-        if isinstance(node, Activate) and not isinstance(by_name[node.input], Product)
-    }
+    """Every Activate that brings back something other than a product's sums, by the owner
+    of its numbers; of those that share them the first."""
+    by_name, found = program.by_name, {}
+    for node in program.nodes:
+        if isinstance(node, Activate) and not isinstance(by_name[node.input], Product):
+            found.setdefault(node.owner, node)
+    return found
 
 
 def require_deployable(network: Network) -> None:

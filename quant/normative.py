@@ -116,7 +116,10 @@ def pad(
 
 
 def im2col(
-    x_BHWC: Int64[np.ndarray, "b y x c"], kernel: Pair, stride: Pair, dilation: Pair = (1, 1)
+    x_BHWC: Int64[np.ndarray, "b y x c"],
+    kernel: Pair,
+    stride: Pair,
+    dilation: Pair = (1, 1),
 ) -> Int64[np.ndarray, "m k"]:
     """Every patch of a padded image as one row: M = (b, p, q), K = (r, s, c)."""
     (height, width), (down, right) = kernel, stride
@@ -133,9 +136,7 @@ def im2col(
     return patches.reshape(batch * p_count * q_count, height * width * channels)
 
 
-def rows_of(
-    x: Int64[np.ndarray, "b ..."], node: Product
-) -> list[Int64[np.ndarray, "m k"]]:
+def rows_of(x: Int64[np.ndarray, "b ..."], node: Product) -> list[Int64[np.ndarray, "m k"]]:
     """Left factors of a product, one for each group of channels; `x` is padded."""
     parts = np.split(x, node.groups, axis=-1)
     if node.kernel is None:
@@ -143,9 +144,7 @@ def rows_of(
     return [im2col(part, node.kernel, node.stride, node.dilation) for part in parts]
 
 
-def pool(
-    x_BHWC: Int64[np.ndarray, "b h w c"], node: Pool
-) -> Int64[np.ndarray, "b p q c"]:
+def pool(x_BHWC: Int64[np.ndarray, "b h w c"], node: Pool) -> Int64[np.ndarray, "b p q c"]:
     """Largest or mean value of each window; a mean is rounded half to even.
 
     Where zeros stand outside, a mean counts them and a maximum does not.

@@ -146,20 +146,25 @@ def _step(
     gates = {}
     for index, gate in enumerate("ifgo"):
         start = index * features
-        cut = b.slice(
-            z, 0, start, start + features, part=_named(part, f"{gate}.slice")
-        )
+        cut = b.slice(z, 0, start, start + features, part=_named(part, f"{gate}.slice"))
         function, grid = ("tanh_half", _SIGNED) if gate == "g" else ("sigmoid", _GATE)
         gates[gate] = b.activate(
-            cut, function, part=_named(part, gate), before=_SUMS, after=grid
-        )
+            cut, function, part=_named(part, gate), before=_SUMS, after=grid,
+            shares=f"{b.layer}.{gate}",
+        )  # fmt: skip
     kept = b.times(gates["f"], cell, part=_named(part, "kept"))
     new = b.times(gates["i"], gates["g"], part=_named(part, "new"))
     total = b.plus(kept, new, part=_named(part, "total"))
-    cell = b.activate(total, "identity", part=_named(part, "cell_out"), after=_CELL)
+    cell = b.activate(total, "identity", part=_named(part, "cell_out"), after=_CELL,
+        shares=f"{b.layer}.cell_out",
+    )  # fmt: skip
     squashed = b.activate(
-        cell, "tanh", part=_named(part, "squashed"), before=_SQUASHED, after=_SIGNED
-    )
+        cell, "tanh", part=_named(part, "squashed"), before=_SQUASHED, after=_SIGNED,
+        shares=f"{b.layer}.squashed",
+    )  # fmt: skip
     shown = b.times(gates["o"], squashed, part=_named(part, "shown"))
     name = "" if last else _named(part, "hidden")
-    return b.activate(shown, "identity", part=name, after=_SIGNED), cell
+    hidden = b.activate(
+        shown, "identity", part=name, after=_SIGNED, shares=f"{b.layer}.hidden"
+    )
+    return hidden, cell

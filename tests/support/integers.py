@@ -5,15 +5,31 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from configs.network import Conv, Dense, Flatten, GlobalPool, Layer, Network, Pool
+from configs.network import (
+    Concat,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalPool,
+    Layer,
+    Lstm,
+    LstmCell,
+    Multiply,
+    Network,
+    Pool,
+    Residual,
+)
+from configs.program import Activate, Product, Program, State
 from quant.certificate import nearest_agreeing
 from quant.network import (
     DIRECT_ACTIVATIONS,
     PIXELS,
-    UNSIGNED_ACTIVATIONS,
+    Activated,
     Format,
     IntNetwork,
     Weighted,
+    cap_of,
+    rescaling,
 )
 
 
@@ -28,42 +44,95 @@ def filled(
 ) -> IntNetwork:
     """Random weights, biases, multipliers and tables of which every output depends.
 
-    The layers with weights take their shifts from `shifts`, in turn.
+    The products take their shifts from `shifts`, in turn.
     """
     draw = np.random.default_rng(seed)
-    weighted, before = {}, PIXELS
-    last = [info.name for info in network.walk() if info.weights][-1]
-    for info in network.walk():
-        if info.weights:
-            bits = 8 if info.name == last else activation_bits
-            shift = shifts[len(weighted) % len(shifts)]
-            weighted[info.name] = _layer(info, before, weight_bits, bits, shift, draw)
-            before = weighted[info.name].output
-    return IntNetwork(network=network, weighted=weighted, classes=tuple(classes))
-
-
-def _layer(info, before: Format, weight_bits: int, bits: int, shift, draw) -> Weighted:
-    spec = info.spec
-    shape = (*getattr(spec, "kernel", ()), info.input_shape[-1], spec.features)
-    high = (1 << (weight_bits - 1)) - 1
-    weights = draw.integers(-high, high + 1, shape).astype(np.int8)
-    inputs = int(np.prod(shape[:-1]))
-    # Sums of random products spread like sqrt(inputs); the output spans three of those.
-    spread = before.largest * high * np.sqrt(inputs) / 3
-    output = Format(
-        signed=spec.activation not in UNSIGNED_ACTIVATIONS,
-        exponent=int(draw.integers(-6, 1)),
-        bits=bits,
+    program = network.program
+    outputs = _formats(program, activation_bits, draw)
+    weighted, activated = {}, {}
+    others = rescaling(program)
+    for node in program.nodes:
+        if node in others.values():
+            activated[node.owner] = _activated(node, outputs[node.name], draw)
+        if not isinstance(node, Product) or node.weights in weighted:
+            continue
+        (activate,) = program.readers[node.name]
+        before = _format(program, node.input, outputs)
+        shift = shifts[len(weighted) % len(shifts)]
+        weighted[node.weights] = _product(
+            node, activate, before, outputs[activate.name], weight_bits, shift, draw
+        )
+    return IntNetwork(
+        network=network, weighted=weighted, activated=activated, classes=tuple(classes)
     )
-    direct = spec.activation in DIRECT_ACTIVATIONS
-    total = output if direct else Format(signed=True, exponent=-4)
+
+
+def _format(program: Program, name: str, outputs: dict[str, Format]) -> Format:
+    root = program.root(name)
+    if isinstance(root, Activate):
+        return outputs[root.name]
+    return Format.of(root.grid) if hasattr(root, "grid") else PIXELS
+
+
+def _formats(program: Program, bits: int, draw) -> dict[str, Format]:
+    """Formats of everything that is brought back; what stands side by side shares one."""
+    groups = program.grids()
+    shared: dict[str, Format] = {}
+    last = program.root(program.output.name).name
+    for node in program.nodes:
+        if node.name not in groups:
+            continue
+        owner = groups[node.name]
+        if isinstance(node, State):
+            kind = Format.of(node.grid)
+        elif node.after:
+            kind = Format.of(node.after)
+        elif owner in shared:
+            kind = shared[owner]
+        else:
+            wide = 8 if groups[last] == owner else bits
+            exponent = int(draw.integers(-6, 1))
+            kind = Format(signed=node.signed, exponent=exponent, bits=wide)
+            cap = cap_of(node.function, kind)
+            kind = Format(signed=node.signed, exponent=exponent, bits=wide, cap=cap)
+        shared[owner] = kind
+    return {n.name: shared[groups[n.name]] for n in program.nodes if n.name in groups}
+
+
+def _sum(node: Activate, output: Format) -> tuple[Format, bool]:
+    direct = node.function in DIRECT_ACTIVATIONS
+    if direct:
+        return output, True
+    given = Format.of(node.before) if node.before else None
+    return given or Format(signed=True, exponent=-4), False
+
+
+def _table(output: Format, draw) -> np.ndarray:
+    return draw.integers(output.low, output.high + 1, 256).astype(output.dtype)
+
+
+def _activated(node: Activate, output: Format, draw) -> Activated:
+    total, direct = _sum(node, output)
+    table = None if direct else _table(output, draw)
+    return Activated(sum=total, table=table, output=output)
+
+
+def _product(
+    node: Product, activate: Activate, before: Format, output: Format, weight_bits: int,
+    shift: int, draw,
+) -> Weighted:  # fmt: skip
+    high = (1 << (weight_bits - 1)) - 1
+    weights = draw.integers(-high, high + 1, node.weight_shape).astype(np.int8)
+    # Sums of random products spread like sqrt(inputs); the output spans three of those.
+    spread = before.largest * high * np.sqrt(node.K) / 3
+    total, direct = _sum(activate, output)
     middle = np.clip(2**shift * total.high / (3 * spread), 1, 65535)
-    multiplier = np.clip(middle * draw.uniform(0.5, 2, spec.features), 1, 65535)
+    multiplier = np.clip(middle * draw.uniform(0.5, 2, node.features), 1, 65535)
     agreeing = nearest_agreeing(shift, total.low, total.high)
-    table = draw.integers(output.low, output.high + 1, 256).astype(output.dtype)
+    table = _table(output, draw)
     return Weighted(
         weights=weights,
-        bias=(draw.normal(size=spec.features) * spread).astype(np.int32),
+        bias=(draw.normal(size=node.features) * spread).astype(np.int32),
         multiplier=agreeing[multiplier.astype(np.int32)],
         shift=shift,
         weight_bits=weight_bits,
@@ -108,6 +177,56 @@ SPECS: dict[str, Sequence[Layer]] = {
         Pool(kind="mean", window=(2, 2), stride=(2, 2)),
         Flatten(),
         Dense(features=3, activation="identity"),
+    ),
+    "residual": (
+        Conv(features=4, padding="zero"),
+        Residual(
+            body=(
+                Conv(features=4, padding="zero"),
+                Conv(features=4, padding="zero", activation="identity"),
+            )
+        ),
+        Residual(
+            body=(Conv(features=6, stride=(2, 2), padding="zero", activation="identity"),),
+            shortcut=(
+                Conv(features=6, kernel=(1, 1), stride=(2, 2), activation="identity"),
+            ),
+            activation="tanh",
+        ),
+        GlobalPool(),
+        Dense(features=3, activation="identity"),
+    ),
+    "depthwise": (
+        Conv(features=4, groups=2, activation="relu6", dilation=(2, 1), padding="edge"),
+        Conv(features=8, groups=4, padding="mean", stride=(2, 1)),
+        Conv(features=6, groups=2, kernel=(1, 1), padding="zero", activation="tanh"),
+        Pool(window=(3, 3), stride=(2, 2), padding="zero"),
+        Pool(kind="mean", window=(2, 3), stride=(1, 1), padding="zero"),
+        Flatten(),
+        Dense(features=3, activation="identity"),
+    ),
+    "branches": (
+        Concat(
+            branches=(
+                (Conv(features=2, kernel=(1, 1)),),
+                (Conv(features=2, kernel=(1, 1)), Conv(features=3, padding="zero")),
+                (Pool(window=(3, 3), stride=(1, 1), padding="zero"),),
+            )
+        ),
+        Concat(branches=((), (Conv(features=2, padding="zero", activation="tanh"),))),
+        Multiply(body=(GlobalPool(), Dense(features=9, activation="sigmoid"))),
+        GlobalPool(kind="max"),
+        Dense(features=3, activation="identity"),
+    ),
+    "lstm": (
+        Lstm(features=5, returns="sequence"),
+        Lstm(features=4),
+        Dense(features=3, activation="identity"),
+    ),
+    "cells": (
+        Flatten(),
+        LstmCell(features=4),
+        LstmCell(features=3, gates="separate"),
     ),
 }
 
