@@ -166,7 +166,7 @@ class Product(Node):
     @property
     def depthwise(self) -> bool:
         """Whether each feature sees one channel."""
-        return self.groups > 1 and self.K == math.prod(self.kernel or ())
+        return self.groups > 1 and math.prod(self.kernel or ()) == self.K
 
     @property
     def macs(self) -> int:
@@ -413,7 +413,7 @@ class Program:
             yield node
 
     def source(self, name: str) -> Node:
-        """The value before it was padded, pooled, activated or moved: what it is made of."""
+        """What a value is made of, before it was padded, pooled, activated or moved."""
         node = self.by_name[name]
         while isinstance(node, (Pad, Activate, Pool, Reshape, Slice)):
             node = self.by_name[node.inputs[0]]
@@ -515,14 +515,14 @@ def _padded(shape: Shape, pads: tuple[Ends, Ends]) -> Shape:
 def _product_shape(node: Product, x: Node) -> Shape:
     if node.kernel is None:
         inputs = x.shape[-1]
-        if node.K != inputs:
+        if inputs != node.K:
             raise InputError(
                 f"`K` (={node.K}) of `{node.name}` must be the {inputs} numbers of "
                 f"`{x.name}`; correct it."
             )
         return (*x.shape[:-1], node.features)
     each = math.prod(node.kernel) * (x.shape[2] // node.groups)
-    if node.K != each:
+    if each != node.K:
         raise InputError(
             f"`K` (={node.K}) of `{node.name}` must be {each}, a window of a group; "
             f"correct it."

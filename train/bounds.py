@@ -20,8 +20,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from configs.network import Conv, Dense, LayerInfo
-from train.model import PIXEL_SCALE, Model, Operators, pad
+from configs.errors import InputError
+from configs.program import Activate, Input, Mul, Node, Product, State
+from train.model import PIXEL_SCALE, Model, Operators
+from train.norm import NormedConv
 
 
 class Interval(NamedTuple):
@@ -45,23 +47,47 @@ def rounds(model: Model) -> bool:
 def propagate(model: Model, pixels: Interval) -> dict[str, Interval]:
     """Bounds of every layer's output by name, after its activation."""
     found = intervals(model, pixels)
-    return {info.name: found[info.name] for info in model.network.walk()}
+    layers = {info.name for info in (*model.network.walk(), *model.network.leaves())}
+    return {name: x for name, x in found.items() if name in layers}
 
 
 def intervals(model: Model, pixels: Interval) -> dict[str, Interval]:
-    """What `propagate` gives, with the scaled pixels as "input" and the sums that go
-    into an activation as "<layer>.sum"."""
+    """Bounds of every value of the program by name, the scaled pixels as "input"."""
     quantize = model.activation_quantizer
-    x = Interval(*(quantize("input", end * PIXEL_SCALE) for end in pixels))
-    found = {"input": x}
-    for info in model.network.walk():
-        if info.weights:
-            x = found[f"{info.name}.sum"] = _linear(model, info, x)
-            x = Interval(*(model.activated(info, end) for end in x))
+    found: dict[str, Interval] = {}
+    for node in model.network.program.nodes:
+        if isinstance(node, Input):
+            x = Interval(*(end * PIXEL_SCALE for end in pixels))
+        elif isinstance(node, State):
+            zeros = jnp.zeros((len(pixels.low), *node.shape), jnp.float32)
+            x = Interval(zeros, zeros)
         else:
-            x = Interval(*(model.apply(info, end) for end in x))
-        x = found[info.name] = Interval(*(quantize(info.name, end) for end in x))
+            x = bounded(model, node, *(found[name] for name in node.inputs))
+        found[node.name] = Interval(*(quantize(node.name, end) for end in x))
     return found
+
+
+def bounded(model: Model, node: Node, *xs: Interval) -> Interval:
+    """Bounds of one node's value before it is rounded.
+
+    Every operator but a product of two values and one with weights never falls when an
+    input rises, so it is applied to both ends.
+    """
+    if isinstance(node, Product):
+        return _linear(model, node, *xs)
+    if isinstance(node, Mul):
+        return _multiplied(model, node, *xs)
+    lows, highs = zip(*xs, strict=True)
+    return Interval(model.apply(node, *lows), model.apply(node, *highs))
+
+
+def _multiplied(model: Model, node: Mul, a: Interval, b: Interval) -> Interval:
+    """The extremes of a product lie at the corners."""
+    corners = [model.apply(node, x, y) for x in a for y in b]
+    low, high = corners[0], corners[0]
+    for corner in corners[1:]:
+        low, high = jnp.minimum(low, corner), jnp.maximum(high, corner)
+    return Interval(low, high)
 
 
 def margins(model: Model, pixels: Interval, labels: jax.Array) -> jax.Array:
@@ -72,20 +98,30 @@ def margins(model: Model, pixels: Interval, labels: jax.Array) -> jax.Array:
     difference of two bounds. Rounded or saturated logits can be equal where sums are
     not, so a model that rounds gets the difference.
     """
-    infos = list(model.network.walk())
-    last, found = infos[-1], intervals(model, pixels)
-    plain = isinstance(last.spec, Dense) and last.spec.activation == "identity"
-    if rounds(model) or not plain:
-        low, high = found[last.name]
+    found = intervals(model, pixels)
+    last = plain_last(model)
+    if rounds(model) or last is None:
+        low, high = found[model.network.program.output.name]
         return _own(low, labels) - jnp.where(_is_label(high, labels), low, high)
-    x = found[infos[-2].name if len(infos) > 1 else "input"]
+    x = found[last.input]
     centre, radius = (x.low + x.high) / 2, (x.high - x.low) / 2
-    layer = model.layers[last.name]
+    layer = model.layers[last.weights]
     logits = layer(centre)
-    rows_FK = weight_rows(layer, centre.shape[-1], last.spec.features)
+    rows_FK = weight_rows(layer, centre.shape[-1], last.features)
     difference_BFK = rows_FK[labels][:, None] - rows_FK[None]
     spread = jnp.einsum("bfk,bk->bf", jnp.abs(difference_BFK), radius)
     return _own(logits, labels) - logits - spread
+
+
+def plain_last(model: Model) -> Product | None:
+    """The product of a vector whose sums are the logits themselves, if there is one."""
+    program = model.network.program
+    node = program.output
+    if not (isinstance(node, Activate) and node.function == "identity"):
+        return None
+    before = program.by_name[node.input]
+    plain = isinstance(before, Product) and before.kernel is None
+    return before if plain else None
 
 
 def certified(model: Model, images: jax.Array, labels: jax.Array, levels) -> jax.Array:
@@ -104,24 +140,24 @@ def weight_rows(layer: nnx.Module, inputs: int, features: int) -> jax.Array:
     return back(jnp.eye(features, dtype=jnp.float32))[0]
 
 
-def _linear(model: Model, info: LayerInfo, x: Interval) -> Interval:
-    """Bounds of W x + b, rounded as the model rounds its sums."""
-    quantize = model.activation_quantizer
-    if isinstance(info.spec, Conv) and info.spec.padding != "valid":
-        name = f"{info.name}.padding"
-        x = Interval(*(quantize(name, pad(end, info.spec)) for end in x))
-    layer = model.layers[info.name]
+def _linear(model: Model, node: Product, x: Interval) -> Interval:
+    """Bounds of W x + b."""
+    layer = model.layers[node.weights]
     centre = layer((x.low + x.high) / 2)
     radius = _magnitudes(layer)((x.high - x.low) / 2)
-    name = f"{info.name}.sum"
-    return Interval(quantize(name, centre - radius), quantize(name, centre + radius))
+    return Interval(centre - radius, centre + radius)
 
 
 def _magnitudes(layer: nnx.Module) -> nnx.Module:
     """The layer with |W| and no bias; quantisation is symmetric, so |q(W)| = q(|W|)."""
+    if isinstance(layer, NormedConv):
+        raise InputError(
+            "`norm` (=batch) must be folded before a network is bounded; lower it first."
+        )
     absolute = nnx.clone(layer)
     absolute.kernel = nnx.Param(jnp.abs(layer.kernel[...]))
-    absolute.bias = nnx.Param(jnp.zeros_like(layer.bias[...]))
+    if layer.bias is not None:
+        absolute.bias = nnx.Param(jnp.zeros_like(layer.bias[...]))
     return absolute
 
 

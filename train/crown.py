@@ -32,10 +32,10 @@ import jax.numpy as jnp
 
 from configs.checks import brief
 from configs.errors import InputError
-from configs.network import Conv, Dense, Flatten, GlobalPool, LayerInfo, Pool
+from configs.program import Activate, Node, Pad, Pool, Product, Reshape, Shape
 from train import bounds
 from train.bounds import Interval
-from train.model import Model, pad
+from train.model import Model
 
 # Below it 1 / (u - l)^2, in the derivative of a slope, leaves the range of float32; to
 # take a wider interval for a narrower one moves a bound by less than this times |A|.
@@ -66,25 +66,27 @@ def margins(model: Model, pixels: Interval, labels: jax.Array) -> jax.Array:
             f"bounds ('ibp')."
         )
     found = bounds.intervals(model, pixels)
-    rows, end = _differences(labels, model.network.output_shape[-1]), "input"
-    for info in reversed(list(model.network.walk())):
-        if not _passes(info):
-            end = info.name
-            break
-        if info.weights and info.spec.activation == "relu":
-            rows = _before_relu(rows, found[f"{info.name}.sum"])
-        rows = _before_affine(rows, model, info)
-    return _smallest(rows, found[end]).T
+    program = model.network.program
+    rows = _differences(labels, model.network.output_shape[-1])
+    node = program.output
+    while _passes(node) and len(program.readers[node.name]) <= 1:
+        if isinstance(node, Activate):
+            if node.function == "relu":
+                rows = _before_relu(rows, found[node.input])
+        else:
+            shape = program.by_name[node.input].shape
+            rows = _before_affine(rows, partial(model.apply, node), shape, node.shape)
+        node = program.by_name[node.input]
+    return _smallest(rows, found[node.name]).T
 
 
-def _passes(info: LayerInfo) -> bool:
-    """Whether the way back goes on through this layer."""
-    match info.spec:
-        case Conv() | Dense():
-            return info.spec.activation in ("identity", "relu")
-        case Pool() | GlobalPool():
-            return info.spec.kind == "mean"
-    return isinstance(info.spec, Flatten)
+def _passes(node: Node) -> bool:
+    """Whether the way back goes on through this node."""
+    if isinstance(node, Activate):
+        return node.function in ("identity", "relu")
+    if isinstance(node, Pool):
+        return node.kind == "mean"
+    return isinstance(node, Product | Pad | Reshape)
 
 
 def _differences(labels: jax.Array, features: int) -> _Rows:
@@ -107,25 +109,17 @@ def _before_relu(rows: _Rows, sums: Interval) -> _Rows:
     return _Rows(slopes, rows.offsets - _over_shape(down))
 
 
-def _before_affine(rows: _Rows, model: Model, info: LayerInfo) -> _Rows:
-    """The rows over the input of a layer, its activation left out."""
+def _before_affine(
+    rows: _Rows, affine: Callable[[jax.Array], jax.Array], before: Shape, after: Shape
+) -> _Rows:
+    """The rows over the input of an affine operator."""
     f, b = rows.offsets.shape
-    affine = _affine(model, info)
-    at_zero = affine(jnp.zeros((1, *info.input_shape), jnp.float32))
+    at_zero = affine(jnp.zeros((1, *before), jnp.float32))
     # A derivative of what is affine does not depend on where it is taken.
-    _, back = jax.vjp(affine, jnp.zeros((f * b, *info.input_shape), jnp.float32))
-    (slopes,) = back(rows.slopes.reshape(f * b, *info.output_shape))
+    _, back = jax.vjp(affine, jnp.zeros((f * b, *before), jnp.float32))
+    (slopes,) = back(rows.slopes.reshape(f * b, *after))
     offsets = rows.offsets + _over_shape(rows.slopes * at_zero[None])
-    return _Rows(slopes.reshape(f, b, *info.input_shape), offsets)
-
-
-def _affine(model: Model, info: LayerInfo) -> Callable[[jax.Array], jax.Array]:
-    """A layer without its activation."""
-    if not info.weights:
-        return partial(model.apply, info)
-    layer = model.layers[info.name]
-    pads = isinstance(info.spec, Conv) and info.spec.padding != "valid"
-    return lambda x: layer(pad(x, info.spec) if pads else x)
+    return _Rows(slopes.reshape(f, b, *before), offsets)
 
 
 def _smallest(rows: _Rows, x: Interval) -> jax.Array:

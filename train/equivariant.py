@@ -8,7 +8,7 @@ counter-clockwise, for output orientation r, input orientation s and maps c and 
     p4     K_r[x, s, c, m] = base[rho^-r x, s - r mod 4, c, m]
     Dense  K[s, c, f]      = base[c, f] / 4
 
-Channels are numbered orientation slowest (`configs.layers.Conv`). Turning the image once
+Channels are numbered orientation slowest (`configs.layers.conv`). Turning the image once
 turns every map once and moves it on to the next orientation; a mean or a maximum over the
 image, then the mean over the orientations, no longer changes. This is exact where strides
 and windows fit the sizes, so that they meet the same pixels from either side.
@@ -22,17 +22,17 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from configs.layers import ORIENTATIONS
-from configs.network import Conv, Dense
+from configs.program import ORIENTATIONS
+from configs.program import Product as ProductNode
 from train.products import Product
 
 
-def expanded_kernel(spec: Conv | Dense, base: jax.Array) -> jax.Array:
+def expanded_kernel(spec: ProductNode, base: jax.Array) -> jax.Array:
     """The kernel of the ordinary layer: (R, S, C, F / 4) -> (R, S, C, F) of a
     convolution, (C / 4, F) -> (C, F) of a Dense."""
     if spec.symmetry == "none":
         return base
-    if isinstance(spec, Dense):
+    if spec.kernel is None:
         return jnp.tile(base, (ORIENTATIONS, 1)) / ORIENTATIONS
     maps = base.shape[2] // ORIENTATIONS
     turned = []
@@ -42,16 +42,16 @@ def expanded_kernel(spec: Conv | Dense, base: jax.Array) -> jax.Array:
     return jnp.concatenate(turned, axis=-1)
 
 
-def expanded_bias(spec: Conv | Dense, base: jax.Array) -> jax.Array:
+def expanded_bias(spec: ProductNode, base: jax.Array) -> jax.Array:
     """The bias (F,) of the ordinary layer: the orientations of a map share theirs."""
-    shared = isinstance(spec, Conv) and spec.symmetry != "none"
+    shared = spec.kernel is not None and spec.symmetry != "none"
     return jnp.tile(base, ORIENTATIONS) if shared else base
 
 
 class Expanding(nnx.Module):
     """A product that takes the base of a kernel; the product may have parameters."""
 
-    def __init__(self, spec: Conv | Dense, product: Product):
+    def __init__(self, spec: ProductNode, product: Product):
         self.spec, self.product = spec, product
 
     def __call__(
@@ -66,7 +66,7 @@ class GroupConv(nnx.Module):
     def __init__(
         self,
         inputs: int,
-        spec: Conv,
+        spec: ProductNode,
         *,
         kernel_init: nnx.Initializer,
         conv_general_dilated: Product,
@@ -76,16 +76,17 @@ class GroupConv(nnx.Module):
         # Its kernel feeds the expanding product; its own bias would not fit the result.
         self.conv = nnx.Conv(
             inputs,
-            spec.maps,
+            spec.features // ORIENTATIONS,
             spec.kernel,
             spec.stride,
             padding="VALID",
+            kernel_dilation=spec.dilation,
             use_bias=False,
             kernel_init=kernel_init,
             rngs=rngs,
             conv_general_dilated=Expanding(spec, conv_general_dilated),
         )
-        self.bias = nnx.Param(jnp.zeros(spec.maps, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(spec.features // ORIENTATIONS, jnp.float32))
 
     @property
     def kernel(self) -> nnx.Param:

@@ -11,17 +11,36 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs.errors import unknown
-from configs.network import Conv, LayerInfo, Network, Pool
+from configs.network import Network
+from configs.program import (
+    Activate,
+    Add,
+    Concat,
+    Input,
+    Mul,
+    Node,
+    Pad,
+    Pool,
+    Product,
+    Program,
+    Reshape,
+    Shape,
+    Slice,
+    State,
+    entry,
+)
 
 Interval = tuple[int, int]
+# Rows and columns of a map; None for all that there is.
+Field = tuple[Interval, Interval] | None
 
 # Bright right of dark, and bright below dark: what a lecturer sets by hand.
 EDGE_FILTERS = {
@@ -85,36 +104,103 @@ def receptive_field(
     smallest rectangle around the pixels. A neuron of a vector sees what all units of
     the last image see.
     """
-    infos = list(network.walk())
-    infos = infos[: [info.name for info in infos].index(layer) + 1]
-    field = tuple((i, i + 1) for i in place)
-    if len(infos[-1].output_shape) == 1:
-        infos = [info for info in infos if len(info.output_shape) == 3]
-        last = infos[-1].output_shape if infos else network.input_shape
-        field = (0, last[0]), (0, last[1])
-    for info in reversed(infos):
-        field = _seen(info, field)
-    rows, columns = field
+    program = network.program
+    place = tuple(place) if len(program.by_name[layer].shape) == 3 else ()
+    seen = _seen(program, layer, tuple((i, i + 1) for i in place) or None)
+    height, width = network.input_shape[:2]
+    rows, columns = seen or ((0, height), (0, width))
     return slice(*rows), slice(*columns)
 
 
-def _seen(info: LayerInfo, field: tuple[Interval, Interval]) -> tuple[Interval, Interval]:
-    spec = info.spec
-    if not isinstance(spec, Conv | Pool):
-        raise unknown(spec, "train.features")
-    size = info.input_shape[:2]
-    kernel = spec.kernel if isinstance(spec, Conv) else spec.window
-    pads = ((0, 0), (0, 0)) if isinstance(spec, Pool) else spec.pads(info.input_shape)
-    windows = [
-        (lo * s - before, (hi - 1) * s - before + k)
-        for (lo, hi), k, s, (before, _) in zip(
-            field, kernel, spec.stride, pads, strict=True
-        )
+def _seen(program: Program, name: str, field: Field) -> Field:
+    """What of the input a part of a value depends on; nothing is an empty rectangle."""
+    node = program.by_name[name]
+    if isinstance(node, Input):
+        return field
+    if field is None and len(node.shape) == 3:
+        field = tuple((0, n) for n in node.shape[:2])
+    rule = entry(_BEFORE, node, "train.features")
+    found = []
+    for number, before in enumerate(node.inputs):
+        shape = program.by_name[before].shape
+        found.append(_seen(program, before, rule(node, number, shape, field)))
+    return _hull(found)
+
+
+def _hull(fields: Sequence[Field]) -> Field:
+    """The smallest rectangle around several."""
+    if any(field is None for field in fields):
+        return None
+    some = [f for f in fields if f != _NOWHERE]
+    if not some:
+        return _NOWHERE
+    axes = zip(*some, strict=True)
+    rows, columns = ((min(a for a, _ in i), max(b for _, b in i)) for i in axes)
+    return rows, columns
+
+
+_NOWHERE: Field = ((0, 0), (0, 0))
+
+
+def _cut(field: list[Interval], shape: Shape) -> Field:
+    rows, columns = (
+        (max(lo, 0), min(hi, n)) for (lo, hi), n in zip(field, shape[:2], strict=True)
+    )
+    return rows, columns
+
+
+def _before_pad(node: Pad, number: int, shape: Shape, field: Field) -> Field:
+    moved = [
+        (lo - before, hi - before)
+        for (lo, hi), (before, _) in zip(field, node.pads, strict=True)
     ]
-    inside = [(max(lo, 0), min(hi, n)) for (lo, hi), n in zip(windows, size, strict=True)]
-    if inside != windows and spec.padding == "mean":
-        return (0, size[0]), (0, size[1])
-    return tuple(inside)
+    inside = _cut(moved, shape)
+    if node.kind == "mean" and inside != tuple(moved):
+        return (0, shape[0]), (0, shape[1])
+    # Beyond an edge stands the nearest value.
+    rows, columns = (
+        (min(lo, n - 1), max(hi, 1)) for (lo, hi), n in zip(inside, shape[:2], strict=True)
+    )
+    return rows, columns
+
+
+def _before_window(
+    window: Sequence[int], stride: Sequence[int], pads: Sequence[Interval], field: Field
+) -> list[Interval]:
+    return [
+        (lo * s - before, (hi - 1) * s - before + k)
+        for (lo, hi), k, s, (before, _) in zip(field, window, stride, pads, strict=True)
+    ]
+
+
+def _before_product(node: Product, number: int, shape: Shape, field: Field) -> Field:
+    if node.kernel is None:
+        return None
+    extent = [(k - 1) * d + 1 for k, d in zip(node.kernel, node.dilation, strict=True)]
+    return _cut(_before_window(extent, node.stride, ((0, 0), (0, 0)), field), shape)
+
+
+def _before_pool(node: Pool, number: int, shape: Shape, field: Field) -> Field:
+    return _cut(_before_window(node.window, node.stride, node.pads, field), shape)
+
+
+def _same(node: Node, number: int, shape: Shape, field: Field) -> Field:
+    return field if len(shape) == len(node.shape) == 3 else None
+
+
+# What of an input (its number among the node's, its shape) a field of the value needs.
+_BEFORE: dict[type[Node], Callable[[Any, int, Shape, Field], Field]] = {
+    State: lambda node, number, shape, field: _NOWHERE,
+    Pad: _before_pad,
+    Product: _before_product,
+    Pool: _before_pool,
+    Activate: _same,
+    Add: _same,
+    Mul: _same,
+    Concat: _same,
+    Reshape: lambda node, number, shape, field: None,
+    Slice: lambda node, number, shape, field: None,
+}
 
 
 def rectified_correlation(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -169,7 +255,7 @@ def strongest_patches(
 
     A patch is what the neuron at that place can see, and no pixel more.
     """
-    shape = {info.name: info.output_shape for info in network.walk()}[unit.layer]
+    shape = network.program.by_name[unit.layer].shape
     values = found.value[:, unit.channel]
     patches = []
     for index in np.argsort(-values, kind="stable")[:count]:
@@ -214,7 +300,7 @@ def maximise(
 
 def centre(network: Network, unit: Unit) -> tuple[int, ...]:
     """Index of `unit` in the output of its layer, in the middle of the map."""
-    shape = {info.name: info.output_shape for info in network.walk()}[unit.layer]
+    shape = network.program.by_name[unit.layer].shape
     return (*(n // 2 for n in shape[:-1]), unit.channel)
 
 

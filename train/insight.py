@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from configs.network import Conv, Dense, LayerInfo, Network
+from configs.network import LayerInfo, Network
+from configs.program import Input, Product, Reshape
 from train.features import (
     EDGE_FILTERS,
     Ascent,
@@ -30,29 +31,32 @@ _PATCHES = 9
 
 def filters(model, sample: np.ndarray, *, name: str) -> Figure | None:
     """The first layer's weights as images; convolutions beside hand-set edge filters."""
-    infos = list(model.network.walk())
-    conv = next((info for info in infos if isinstance(info.spec, Conv)), None)
+    program = model.network.program
+    conv = next((node for node in program.products if node.kernel), None)
     if conv:
-        return _conv_filters(conv, np.asarray(model.kernel(conv.name)), sample, name)
-    if [info.kind for info in infos[:2]] != ["Flatten", "Dense"]:
+        return _conv_filters(conv, np.asarray(model.kernel(conv.weights)), sample, name)
+    first = program.products[0]
+    before = program.by_name[first.input]
+    flat = isinstance(before, Reshape) and isinstance(program.by_name[before.input], Input)
+    if not flat:
         return None
-    kernel = np.asarray(model.kernel(infos[1].name))[:, :_FILTERS]
+    kernel = np.asarray(model.kernel(first.weights))[:, :_FILTERS]
     shape = model.network.input_shape
     panels = [Panel(image=signed(column.reshape(shape))) for column in kernel.T]
     return panel_figure(
         [Row(label="", panels=panels)],
         title=f"{name}: what the first neurons weigh",
-        note=f"Weights of {infos[1].name}, one panel for each of the first {len(panels)} "
+        note=f"Weights of {first.layer}, one panel for each of the first {len(panels)} "
         "neurons, laid out as the image: red pixels excite it, blue ones silence it.",
         columns=8,
     )
 
 
 def _conv_filters(
-    conv: LayerInfo, kernel: np.ndarray, sample: np.ndarray, name: str
+    conv: Product, kernel: np.ndarray, sample: np.ndarray, name: str
 ) -> Figure:
     learned = [kernel[..., f] for f in range(kernel.shape[-1])]
-    height, width = conv.spec.kernel
+    height, width = conv.kernel
     tests = [Panel(image=picture(sample), title="a test image")]
     alike = [None]
     for (title, edge), (index, cosine) in zip(
@@ -68,7 +72,7 @@ def _conv_filters(
     shown = learned[:_FILTERS]
     rows = [
         Row(
-            label=f"learned:\n{conv.name}\n{height} × {width} × {kernel.shape[2]}",
+            label=f"learned:\n{conv.layer}\n{height} × {width} × {kernel.shape[2]}",
             panels=[Panel(image=signed(w), title=str(f)) for f, w in enumerate(shown)],
         ),
         Row(label="set by hand:\nedge filters", panels=tests),
@@ -117,7 +121,7 @@ def nearest(learned: Sequence[np.ndarray]) -> list[tuple[int, float | None]]:
 def feature_maps(model, sample: np.ndarray, *, name: str, classes: Sequence[str]) -> Figure:
     """Every layer's output for one image, the dense ones as strips."""
     outputs = jax.tree.map(np.asarray, jax.jit(model.outputs)(sample[None]))
-    infos = [info for info in model.network.walk() if info.kind != "Flatten"]
+    infos = _shown(model.network)
     rows = [
         Row(label=f"input\n{_size(sample.shape)}", panels=[Panel(image=picture(sample))])
     ]
@@ -158,16 +162,15 @@ def picked_units(network: Network, found: dict[str, Peaks]) -> list[Unit]:
 
     A network without convolutions shows neurons of its first hidden layer instead.
     """
-    infos = list(network.walk())
-    layers = [info.name for info in infos if isinstance(info.spec, Conv)]
+    program = network.program
+    products = [node for node in program.products if node.layer in program.by_name]
+    layers = [node.layer for node in products if node.kernel]
     if len(layers) > _LAYERS:
         layers = [layers[0], layers[len(layers) // 2], layers[-1]]
-    layers = (
-        layers or [info.name for info in infos[:-1] if isinstance(info.spec, Dense)][:1]
-    )
+    layers = layers or [node.layer for node in products if node.layer != _last(network)][:1]
     units = [unit for name in layers for unit in liveliest(name, found[name], _UNITS)]
     outputs = range(min(network.output_shape[0], _CLASSES))
-    return units + [Unit(layer=infos[-1].name, channel=channel) for channel in outputs]
+    return units + [Unit(layer=_last(network), channel=channel) for channel in outputs]
 
 
 def strongest(
@@ -238,10 +241,29 @@ def maximised(
 
 
 def _unit_title(network: Network, unit: Unit, classes: Sequence[str]) -> str:
-    if unit.layer == list(network.walk())[-1].name:
+    if unit.layer == _last(network):
         return f"class {short(classes[unit.channel])}"
-    spec = {info.name: info.spec for info in network.walk()}[unit.layer]
-    return f"{'neuron' if isinstance(spec, Dense) else 'channel'} {unit.channel}"
+    single = len(network.program.by_name[unit.layer].shape) == 1
+    return f"{'neuron' if single else 'channel'} {unit.channel}"
+
+
+def _last(network: Network) -> str:
+    return network.program.output.name
+
+
+def _shown(network: Network) -> list[LayerInfo]:
+    """Layers whose outputs are worth a row: not those that only give another shape."""
+    by_name = network.program.by_name
+    found = (*network.walk(), *network.leaves())
+    order = list(by_name)
+    infos = {info.name: info for info in found if info.name in by_name}
+    shown = [i for i in infos.values() if not _only_shape(network, i.name)]
+    return sorted(shown, key=lambda info: order.index(info.name))
+
+
+def _only_shape(network: Network, name: str) -> bool:
+    step = next(step for step in network.program.steps if step.name == name)
+    return isinstance(step.nodes[0], Reshape)
 
 
 def _by_layer(

@@ -23,8 +23,9 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from configs.schema import Experiment
-from train import objective, optimizer
+from train import norm, objective, optimizer
 from train.mesh import AXIS
+from train.model import merge
 
 
 class State(NamedTuple):
@@ -95,20 +96,24 @@ def make_run(
     value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
 
     def gradient(params, images, labels, chosen, drawn, harder):
-        """Mean loss, summed score and mean gradient of this device's share."""
+        """Mean loss, summed score, mean running averages and mean gradient of this
+        device's share."""
 
         def add(total, piece):
             index, draws = piece
-            (loss, score), grads = value_and_grad(
+            (loss, (score, averages)), grads = value_and_grad(
                 params, images[index], labels[index], draws, harder
             )
-            return jax.tree.map(jnp.add, total, (loss / pieces, score, grads)), None
+            found = (loss / pieces, score, averages, grads)
+            return jax.tree.map(jnp.add, total, found), None
 
         cut = lambda x: x.reshape(pieces, -1, *x.shape[1:])
-        zero = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, params))
+        averages = jax.tree.map(jnp.zeros_like, norm.statistics(merge(graph, params)))
+        nothing = jax.tree.map(jnp.zeros_like, params)
+        zero = (jnp.float32(0), jnp.float32(0), averages, nothing)
         cuts = jax.tree.map(cut, (chosen, drawn))
-        (loss, score, grads), _ = jax.lax.scan(add, zero, cuts)
-        return loss, score, jax.tree.map(lambda g: g / pieces, grads)
+        (loss, score, *sums), _ = jax.lax.scan(add, zero, cuts)
+        return loss, score, *jax.tree.map(lambda x: x / pieces, sums)
 
     def update(state, images, labels, chosen, key):
         # Drawn for the whole batch on every device, so that an image's change does
@@ -118,17 +123,20 @@ def make_run(
         mine = lambda x: jax.lax.dynamic_slice_in_dim(x, first, share)
         drawn = jax.tree.map(mine, whole)
         harder = objective.harder(experiment.robust, state.step, steps)
-        loss, score, grads = gradient(state.params, images, labels, chosen, drawn, harder)
+        loss, score, averages, grads = gradient(
+            state.params, images, labels, chosen, drawn, harder
+        )
         if mesh.size > 1:
             # One vector: what a sum over devices costs is that all of them must meet.
-            flat, unravel = ravel_pytree((loss, score / share, grads))
-            loss, score, grads = unravel(jax.lax.pmean(flat, AXIS))
+            flat, unravel = ravel_pytree((loss, score / share, averages, grads))
+            loss, score, averages, grads = unravel(jax.lax.pmean(flat, AXIS))
             score = score * experiment.train.batch
         if penalty is not None:
             extra, extra_grads = jax.value_and_grad(penalty)(state.params)
             loss, grads = loss + extra, jax.tree.map(jnp.add, grads, extra_grads)
         healthy = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
         params, opt_state = optimizer.update(tx, grads, state.optimizer, state.params)
+        params = norm.overlaid(params, averages)
         return State(params, opt_state, state.step + 1), Totals(loss, score), healthy
 
     def run(state, images, labels, order, key, first, count):

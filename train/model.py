@@ -1,7 +1,7 @@
-"""The Flax network that a spec describes.
+"""The Flax network that a program describes.
 
-Everything a later stage may want to change about a layer is injected, nothing is
-patched: how products are computed and what happens to every layer's output (`Operators`).
+Everything a later stage may want to change about a value is injected, nothing is
+patched: how products are computed and what happens to every value (`Operators`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,28 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from configs.errors import unknown
-from configs.layers import ORIENTATIONS
-from configs.network import Conv, Dense, Flatten, GlobalPool, LayerInfo, Network, Pool
+from configs.network import Network
+from configs.program import (
+    ORIENTATIONS,
+    Activate,
+    Add,
+    Concat,
+    Ends,
+    Input,
+    Mul,
+    Node,
+    Pad,
+    Pool,
+    Product,
+    Reshape,
+    Slice,
+    State,
+    entry,
+)
+from train import products
 from train.equivariant import Expanding, GroupConv, expanded_kernel
-from train.products import Product, batch_fastest, conv_in, dot_in, shifted
-from train.unsupported import refuse_unsupported
+from train.norm import NormedConv
+from train.products import batch_fastest, conv_in, dot_in, shifted
 
 # The network's first act on a pixel p in 0..255; there is no other normalisation.
 PIXEL_SCALE = 2.0**-8
@@ -28,24 +44,27 @@ PIXEL_SCALE = 2.0**-8
 _ACTIVATIONS = {
     "identity": lambda x: x,
     "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
     "softplus": jax.nn.softplus,
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,
+    "tanh_half": lambda x: jnp.tanh(x / 2),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operators:
-    """What is injected into a model; each takes the name of a layer.
+    """What is injected into a model; each takes the name of a value or of weights.
 
-    `conv(layer)` and `dot(layer)` return what Flax accepts as `conv_general_dilated=`
-    and `dot_general=`. `activation_quantizer(layer, y)` sees every layer's output,
-    pooling included, the scaled pixels as "input" and a padded input as
-    "<layer>.padding". Each may return or be an `nnx.Module` (then its parameters train).
+    `conv(weights)` and `dot(weights)` return what Flax accepts as
+    `conv_general_dilated=` and `dot_general=`. `activation_quantizer(name, y)` sees every
+    value of the program, the scaled pixels as "input", a padded input as
+    "<layer>.padding", sums as "<layer>.sum". Each may return or be an `nnx.Module` (then
+    its parameters train).
     """
 
-    conv: Callable[[str], Product]
-    dot: Callable[[str], Product]
+    conv: Callable[[str], products.Product]
+    dot: Callable[[str], products.Product]
     activation_quantizer: Callable[[str, jax.Array], jax.Array] = lambda layer, y: y
 
 
@@ -57,99 +76,131 @@ def float_operators(convolution: str = "auto", precision: str = "float32") -> Op
     )
 
 
-def activate(spec: Conv | Dense, total: jax.Array) -> jax.Array:
-    """A layer's activation, applied to its sums."""
-    return _ACTIVATIONS[spec.activation](total)
+def activate(node: Activate, total: jax.Array) -> jax.Array:
+    """A node's function, element by element."""
+    return _ACTIVATIONS[node.function](total)
 
 
-def pad(x: jax.Array, spec: Conv) -> jax.Array:
-    """What stands outside the image (B, H, W, C), as `spec.padding` says."""
-    widths = ((0, 0), *spec.pads(x.shape[1:]), (0, 0))
-    if spec.padding == "mean":
+def pad(x: jax.Array, kind: str, pads: tuple[Ends, Ends]) -> jax.Array:
+    """What stands outside the image (B, H, W, C): zeros, the mean, the nearest value."""
+    widths = ((0, 0), *pads, (0, 0))
+    if kind == "mean":
         mean = jnp.mean(x, axis=(1, 2), keepdims=True)
         inside = jnp.pad(jnp.ones((1, *x.shape[1:3], 1), bool), widths)
         return jnp.where(inside, jnp.pad(x, widths), mean)
-    return jnp.pad(x, widths, mode={"zero": "constant", "edge": "edge"}[spec.padding])
+    return jnp.pad(x, widths, mode={"zero": "constant", "edge": "edge"}[kind])
 
 
-def pool(x: jax.Array, spec: Pool) -> jax.Array:
+def pool(x: jax.Array, node: Pool) -> jax.Array:
     """Largest or mean value of each window of (B, H, W, C); rows first, then columns."""
-    combine = jnp.maximum if spec.kind == "max" else jnp.add
+    combine = jnp.maximum if node.kind == "max" else jnp.add
+    alone = node.stride == (1, 1) and not any(map(any, node.pads))
+    if node.window == x.shape[1:3] and alone:
+        whole = jnp.max if node.kind == "max" else jnp.mean
+        return whole(x, axis=(1, 2), keepdims=True)
     x = batch_fastest(x)
-    for axis, size, step in zip((1, 2), spec.window, spec.stride, strict=True):
+    if any(map(any, node.pads)):
+        # Zeros outside count in a mean and never win.
+        least = -jnp.inf if node.kind == "max" else 0.0
+        x = jnp.pad(x, ((0, 0), *node.pads, (0, 0)), constant_values=least)
+    for axis, size, step in zip((1, 2), node.window, node.stride, strict=True):
         x = reduce(combine, shifted(x, axis, size, step))
-    if spec.kind == "mean":
-        x = x / (spec.window[0] * spec.window[1])
+    if node.kind == "mean":
+        x = x / (node.window[0] * node.window[1])
     return batch_fastest(x)
 
 
-def global_pool(x: jax.Array, spec: GlobalPool) -> jax.Array:
-    """Largest or mean value of each channel: (B, H, W, C) -> (B, C)."""
-    return (jnp.max if spec.kind == "max" else jnp.mean)(x, axis=(1, 2))
+def _mul(node: Mul, x: jax.Array, factor: jax.Array) -> jax.Array:
+    if factor.ndim != x.ndim:
+        factor = factor.reshape(len(factor), *(1,) * (x.ndim - 2), -1)
+    return x * factor
+
+
+# What each operator without parameters does to its inputs.
+MOVES: dict[type[Node], Callable[..., jax.Array]] = {
+    Pad: lambda node, x: pad(x, node.kind, node.pads),
+    Pool: lambda node, x: pool(x, node),
+    Reshape: lambda node, x: x.reshape(len(x), *node.shape),
+    Slice: lambda node, x: jax.lax.slice_in_dim(
+        x, node.start, node.stop, axis=1 + node.axis
+    ),
+    Concat: lambda node, *xs: jnp.concatenate(xs, axis=1 + node.axis),
+    Add: lambda node, a, b: a + b,
+    Mul: _mul,
+}
 
 
 class Model(nnx.Module):
-    """A network spec as a Flax module: pixels (B, *input_shape) in 0..255 -> (B, F).
+    """A network as a Flax module: pixels (B, *input_shape) in 0..255 -> (B, F).
 
-    Parameters live in `layers[name].kernel` and `layers[name].bias`; of a layer with a
-    symmetry they are the independent ones, from which the others follow.
+    Parameters live in `layers[weights].kernel` and `layers[weights].bias`, by the name
+    of the weights (that of their layer, if it has one set); of a layer with a symmetry
+    they are the independent ones, from which the others follow.
     """
 
     def __init__(self, network: Network, *, operators: Operators, rngs: nnx.Rngs):
-        refuse_unsupported(network, "trained")
         self.network = network
         self.activation_quantizer = operators.activation_quantizer
+        program = network.program
         self.layers = nnx.Dict(
             {
-                info.name: _weighted(
-                    info, operators, rngs, spread=_on_vector(network, info)
+                name: _weighted(
+                    node,
+                    program.readers[node.name][0],
+                    operators,
+                    rngs,
+                    inputs=program.by_name[node.input].shape[-1],
+                    spread=_on_vector(network, node),
                 )
-                for info in network.walk()
-                if info.weights
+                for name, node in program.weighted.items()
             }
         )
 
     def __call__(self, pixels: jax.Array) -> jax.Array:
-        return list(self.outputs(pixels).values())[-1]
+        return self.values(pixels)[self.network.program.output.name]
 
     def outputs(self, pixels: jax.Array) -> dict[str, jax.Array]:
-        """Output of every layer by name, in order, after its activation."""
-        quantize = self.activation_quantizer
-        x = quantize("input", pixels.astype(jnp.float32) * PIXEL_SCALE)
-        outputs = {}
-        for info in self.network.walk():
-            x = outputs[info.name] = quantize(info.name, self.apply(info, x))
-        return outputs
+        """Output of every layer by name, in order, after its activation; of a block too."""
+        values = self.values(pixels)
+        layers = {info.name for info in self.network.leaves()}
+        layers |= {info.name for info in self.network.walk()}
+        return {name: y for name, y in values.items() if name in layers}
+
+    def values(self, pixels: jax.Array) -> dict[str, jax.Array]:
+        """Every value of the program by name, in order."""
+        found: dict[str, jax.Array] = {}
+        for node in self.network.program.nodes:
+            if isinstance(node, Input):
+                y = pixels.astype(jnp.float32) * PIXEL_SCALE
+            elif isinstance(node, State):
+                y = jnp.zeros((len(pixels), *node.shape), jnp.float32)
+            else:
+                y = self.apply(node, *(found[name] for name in node.inputs))
+            found[node.name] = self.activation_quantizer(node.name, y)
+        return found
 
     def kernel(self, name: str) -> jax.Array:
-        """Weights of a layer: (R, S, C, F) of a convolution, (inputs, F) of a Dense."""
-        spec = next(info.spec for info in self.network.walk() if info.name == name)
-        return expanded_kernel(spec, self.layers[name].kernel[...])
+        """Weights by their name: (R, S, C / groups, F) of a convolution, (K, F) else."""
+        node = self.network.program.weighted[name]
+        return expanded_kernel(node, self.layers[name].kernel[...])
 
-    def apply(self, info: LayerInfo, x: jax.Array) -> jax.Array:
-        """One layer and its activation, without what is done to its output."""
-        spec = info.spec
-        if isinstance(spec, Conv) and spec.padding != "valid":
-            x = self.activation_quantizer(f"{info.name}.padding", pad(x, spec))
-        if isinstance(spec, Conv | Dense):
-            total = self.activation_quantizer(f"{info.name}.sum", self.layers[info.name](x))
-            return self.activated(info, total)
-        if isinstance(spec, Pool):
-            return pool(x, spec)
-        if isinstance(spec, GlobalPool):
-            return global_pool(x, spec)
-        if isinstance(spec, Flatten):
-            return x.reshape(x.shape[0], -1)
-        raise unknown(spec, "train.model.Model")
+    def apply(self, node: Node, *xs: jax.Array) -> jax.Array:
+        """One operator, without what is done to its value."""
+        if isinstance(node, Product):
+            return self.layers[node.weights](*xs)
+        if isinstance(node, Activate):
+            return self.activated(node, *xs)
+        return entry(MOVES, node, "train.model.Model")(node, *xs)
 
-    def activated(self, info: LayerInfo, total: jax.Array) -> jax.Array:
-        """A layer's sums after its activation."""
-        return activate(info.spec, total)
+    def activated(self, node: Activate, total: jax.Array) -> jax.Array:
+        """A node's function of its argument."""
+        return activate(node, total)
 
 
-def _on_vector(network: Network, info: LayerInfo) -> bool:
-    """Whether a Dense layer meets the network's own input, a vector."""
-    return isinstance(info.spec, Dense) and next(network.walk()).name == info.name
+def _on_vector(network: Network, node: Product) -> bool:
+    """Whether a product meets the network's own input, a vector."""
+    before = network.program.by_name[node.input]
+    return node.kernel is None and isinstance(before, Input)
 
 
 def _uniform(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
@@ -157,51 +208,49 @@ def _uniform(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Ar
 
 
 def _weighted(
-    info: LayerInfo, operators: Operators, rngs: nnx.Rngs, *, spread: bool
+    node: Product,
+    reader: Node,
+    operators: Operators,
+    rngs: nnx.Rngs,
+    *,
+    inputs: int,
+    spread: bool,
 ) -> nnx.Module:
     """A Flax layer, He-initialised for ReLU and Glorot otherwise, biases 0.
 
     `spread` biases lie in [-1, 1): for the first layer on a vector, where with 0 every
     ReLU of one variable would bend at x = 0, and few find their way from there.
     """
-    spec = info.spec
-    init = (
-        nnx.initializers.he_normal
-        if spec.activation == "relu"
-        else nnx.initializers.glorot_normal
-    )
-    inputs = info.input_shape[-1]
-    if isinstance(spec, Dense):
-        dot = operators.dot(info.name)
-        shared = spec.symmetry == "p4"
+    rectified = isinstance(reader, Activate) and reader.function in ("relu", "relu6")
+    init = nnx.initializers.he_normal if rectified else nnx.initializers.glorot_normal
+    if node.kernel is None:
+        dot = operators.dot(node.weights)
+        shared = node.symmetry == "p4"
         return nnx.Linear(
             inputs // ORIENTATIONS if shared else inputs,
-            spec.features,
+            node.features,
+            use_bias=node.biased,
             kernel_init=init(),
             bias_init=_uniform if spread else nnx.initializers.zeros,
             rngs=rngs,
-            dot_general=Expanding(spec, dot) if shared else dot,
+            dot_general=Expanding(node, dot) if shared else dot,
         )
-    if not isinstance(spec, Conv):
-        raise unknown(spec, "train.model.Model")
-    if spec.symmetry != "none":
+    conv = operators.conv(node.weights)
+    if node.symmetry != "none":
         return GroupConv(
-            inputs,
-            spec,
-            kernel_init=init(),
-            conv_general_dilated=operators.conv(info.name),
-            rngs=rngs,
+            inputs, node, kernel_init=init(), conv_general_dilated=conv, rngs=rngs
         )
-    return nnx.Conv(
-        inputs,
-        spec.features,
-        spec.kernel,
-        spec.stride,
+    same = dict(
+        strides=node.stride,
         padding="VALID",
+        kernel_dilation=node.dilation,
+        feature_group_count=node.groups,
         kernel_init=init(),
         rngs=rngs,
-        conv_general_dilated=operators.conv(info.name),
+        conv_general_dilated=conv,
     )
+    kind = NormedConv if node.norm == "batch" else nnx.Conv
+    return kind(inputs, node.features, node.kernel, **same)
 
 
 def build(network: Network, *, operators: Operators | None = None, key: jax.Array) -> Model:

@@ -11,16 +11,17 @@ ibp        CE(-m, y), m[j] <= logit[y] - logit[j] for every x' within the budget
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from optax.losses import softmax_cross_entropy_with_integer_labels as cross_entropies
 
+from configs.errors import InputError
 from configs.robust import Robust
 from configs.schema import Experiment
-from train import augment, bounds, crown, optimizer
+from train import augment, bounds, crown, norm, optimizer
 from train.model import merge
 
 # TRADES begins its ascent where the divergence has a slope: this many levels off at most.
@@ -66,27 +67,54 @@ def harder(robust: Robust, step: jax.Array, steps: int) -> Harder:
 
 
 def make_loss(experiment: Experiment, graph: nnx.GraphDef) -> Callable:
-    """loss(params, images, labels, draws, harder) -> (mean loss, summed score)."""
+    """loss(params, images, labels, draws, harder) -> (mean loss, (summed score, running
+    averages of normalisations)).
+
+    Raises:
+      InputError: a network that is normalised by the batch is to be trained against the
+        worst of several images, which would have no batch of their own.
+    """
     smoothing, robust = experiment.optimizer.label_smoothing, experiment.robust
+    norms = any(n.norm != "none" for n in experiment.network.program.products)
+    several = robust.method != "none" or experiment.augment.worst_of > 1
+    if norms and several:
+        field = "robust.method" if robust.method != "none" else "augment.worst_of"
+        value = getattr(*_field(experiment, field))
+        raise InputError(
+            f"`{field}` (={value}) cannot be used with a network whose layers have "
+            f"norm='batch': changed images would be normalised by themselves; use "
+            f"norm='none', or leave it out."
+        )
+
+    def model_of(params):
+        model = merge(graph, params)
+        return norm.training(model) if norms else model
 
     def classify(params, images, labels, draws, harder):
-        model = merge(graph, params)
+        model = model_of(params)
         pixels = _augmented(experiment, model, images, labels, draws.changes)
         logits = model(pixels)
         correct = jnp.sum(jnp.argmax(logits, -1) == labels).astype(jnp.float32)
         clean = optimizer.cross_entropy(logits, labels, smoothing)
         if robust.method == "none":
-            return clean, correct
+            return clean, (correct, norm.statistics(model))
         term = _robust(robust, model, pixels, labels, logits, draws.start, harder)
         weight = robust.weight * harder.share
         kept = 1.0 if robust.method == "trades" else 1 - weight
-        return kept * clean + weight * term, correct
+        return kept * clean + weight * term, (correct, norm.statistics(model))
 
     def regress(params, images, labels, draws, harder):
-        error = merge(graph, params)(images) - labels
-        return jnp.mean(error**2), jnp.sum(jnp.mean(error**2, -1))
+        model = model_of(params)
+        error = model(images) - labels
+        score = jnp.sum(jnp.mean(error**2, -1))
+        return jnp.mean(error**2), (score, norm.statistics(model))
 
     return classify if experiment.task == "classification" else regress
+
+
+def _field(experiment: Experiment, path: str) -> tuple[Any, str]:
+    section, name = path.split(".")
+    return getattr(experiment, section), name
 
 
 def _augmented(experiment, model, images, labels, changes) -> jax.Array:

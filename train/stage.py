@@ -23,7 +23,6 @@ from train.pictures import write_pictures
 from train.progress import Display
 from train.resume import resume as resume_at
 from train.session import Outcome, Session, kept_parameters
-from train.unsupported import refuse_unsupported
 from train.versions import versions
 from train.where import Where, same
 from train.widths import write_fits
@@ -58,7 +57,6 @@ def run(
       DivergedError, Interrupted: as `Session.finish`.
     """
     display = display or Display()
-    refuse_unsupported(experiment.network, "trained")
     stage = folder / "train"
     _refuse_existing(stage, resume, overwrite)
     mesh.start(distributed or Distributed(), experiment.train.cpu_devices)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from configs.network import Dense
 from configs.schema import Experiment
 from train.dataset import Dataset
 from train.evaluate import scores
@@ -17,10 +16,10 @@ from train.session import Session
 
 
 def with_width(experiment: Experiment, width: int) -> Experiment:
-    """The experiment with `width` neurons in every hidden Dense layer."""
+    """The experiment with `width` neurons in every hidden layer."""
     *hidden, last = experiment.network.layers
     narrowed = tuple(
-        dataclasses.replace(layer, features=width) if isinstance(layer, Dense) else layer
+        dataclasses.replace(layer, features=width) if hasattr(layer, "features") else layer
         for layer in hidden
     )
     network = dataclasses.replace(experiment.network, layers=(*narrowed, last))
