@@ -234,6 +234,13 @@ class IntStep:
         """What it holds, whichever it is."""
         return self.weighted or self.activated
 
+    @property
+    def owner(self) -> str | None:
+        """Whose numbers it holds, of which others may have the same; None for none."""
+        if self.product:
+            return self.product.weights
+        return self.step.activate.owner if self.activated else None
+
     def weight_scale(self) -> np.ndarray:
         """Real value of one step of each feature's weights, float64 (F,), exact."""
         exponent = self.weighted.sum.exponent - self.input.exponent - self.weighted.shift
@@ -344,10 +351,8 @@ class IntNetwork:
         """Everything that is held, by name, in order; of shared weights once."""
         found = {}
         for step in self.walk():
-            if step.weighted:
-                found.setdefault(step.product.weights, step.weighted)
-            elif step.activated:
-                found.setdefault(step.step.activate.owner, step.activated)
+            if step.owner is not None:
+                found.setdefault(step.owner, step.numbers)
         return found
 
     def packed_bytes(self) -> int:
