@@ -104,7 +104,7 @@ def starts(network: IntNetwork, images: UInt8[Array, "b ..."]) -> dict[str, jax.
     return {
         node.name: images
         if isinstance(node, Input)
-        else jnp.zeros((len(images), *node.shape), Format.of(node.grid).dtype)
+        else jnp.zeros((images.shape[0], *node.shape), Format.of(node.grid).dtype)
         for node in network.program.nodes
         if isinstance(node, Input | State)
     }
@@ -131,7 +131,7 @@ def apply(
             values[node.name] = Wide(sums_MN, 0)
         elif isinstance(node, Activate) and layer.weighted:
             y_MN = activate(xs[0].integers, layer.weighted)
-            y = y_MN.reshape(len(inputs[0]), *node.shape)
+            y = y_MN.reshape(inputs[0].shape[0], *node.shape)
             values[node.name] = Wide(y, layer.output.exponent)
         elif isinstance(node, Activate):
             y = rescaled(xs[0], layer.activated)
@@ -156,8 +156,8 @@ def rows_of(x: Integer[Array, "b ..."], node: Product) -> Integer[Array, "m gk"]
     rows_MK = im2col(x, node.kernel, node.stride, node.dilation)
     if node.groups == 1:
         return rows_MK
-    by_group = rows_MK.reshape(len(rows_MK), math.prod(node.kernel), node.groups, -1)
-    return by_group.swapaxes(1, 2).reshape(len(rows_MK), -1)
+    by_group = rows_MK.reshape(rows_MK.shape[0], math.prod(node.kernel), node.groups, -1)
+    return by_group.swapaxes(1, 2).reshape(rows_MK.shape[0], -1)
 
 
 def rescaled(x: Wide, numbers: Activated) -> Integer[Array, "b ..."]:
@@ -187,7 +187,7 @@ def _add(node: Add, a: Wide, b: Wide) -> Wide:
 def _mul(node: Mul, a: Wide, b: Wide) -> Wide:
     x, factor = a.integers.astype(jnp.int32), b.integers.astype(jnp.int32)
     if x.ndim != factor.ndim:
-        factor = factor.reshape(len(factor), *(1,) * (x.ndim - 2), -1)
+        factor = factor.reshape(factor.shape[0], *(1,) * (x.ndim - 2), -1)
     return Wide(x * factor, a.exponent + b.exponent)
 
 
@@ -206,7 +206,7 @@ MOVES: dict[type[Node], Callable[..., Wide]] = {
     Pad: lambda node, x: Wide(pad(x.integers, node.kind, node.pads), x.exponent),
     Pool: lambda node, x: Wide(pool(x.integers, node), x.exponent),
     Reshape: lambda node, x: Wide(
-        x.integers.reshape(len(x.integers), *node.shape), x.exponent
+        x.integers.reshape(x.integers.shape[0], *node.shape), x.exponent
     ),
     Slice: _slice,
     Concat: _concat,

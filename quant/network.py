@@ -24,6 +24,7 @@ from configs.errors import InputError
 from configs.layers import added
 from configs.network import Network
 from configs.program import (
+    KEEPS_GRID,
     UNSIGNED,
     Activate,
     Add,
@@ -342,6 +343,15 @@ class IntNetwork:
             for node in self.program.nodes
             if isinstance(node, Input | State)
         }
+
+    def formats(self) -> dict[str, Format]:
+        """Format of every value, but of exact sums and products."""
+        found = self.starts
+        for step in self._steps:
+            inside = step.step.nodes[:-1]
+            found |= {n.name: step.input for n in inside if isinstance(n, KEEPS_GRID)}
+            found[step.name] = step.output
+        return found
 
     @property
     def output(self) -> Format:

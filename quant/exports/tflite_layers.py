@@ -314,8 +314,10 @@ def _around(
 
 def _pad_edge(values: Values, layer: IntStep, node: Pad, name: str, x: int) -> int:
     """Rows, then columns, picked with the nearest inside index."""
-    shape, ends = list(layer.input_shape), zip((1, 2), ("rows", "columns"), node.pads)
-    for axis, what, (before, after) in ends:
+    shape = list(layer.input_shape)
+    for axis, what, (before, after) in zip(
+        (1, 2), ("rows", "columns"), node.pads, strict=True
+    ):
         size = shape[axis - 1]
         indices = np.clip(np.arange(-before, size + after), 0, size - 1).astype(np.int32)
         shape[axis - 1] = len(indices)
@@ -353,7 +355,9 @@ def _slice(values: Values, layer: IntStep, node: Slice, x: int) -> int:
     name, rank = _name(values, layer, node), len(node.shape)
     begin, size = np.zeros(rank + 1, np.int32), np.full(rank + 1, -1, np.int32)
     begin[1 + node.axis], size[1 + node.axis] = node.start, node.shape[node.axis]
-    ends = [values.constant(f"{name}.{w}", a) for w, a in (("begin", begin), ("size", size))]
+    ends = [
+        values.constant(f"{name}.{w}", a) for w, a in (("begin", begin), ("size", size))
+    ]
     out = values.empty(name, node.shape, layer.input)
     return values.b.operator("SLICE", [x, *ends], out, "Slice")
 

@@ -96,7 +96,9 @@ class Values:
 
     def rounded(self, real: int, name: str, shape: tuple, kind: Format) -> int:
         """clip(RNE(real / scale), low, high) in float32."""
-        x = self.combined("MUL", [real, self.number(1 / kind.scale)], f"{name}.steps", shape)
+        x = self.combined(
+            "MUL", [real, self.number(1 / kind.scale)], f"{name}.steps", shape
+        )
         out = self.b.tensor(f"{name}.rounded", shape, "float32")
         x = self.b.operator("ROUND", [x], out)
         for code, bound in (("MINIMUM", kind.high), ("MAXIMUM", kind.low)):
@@ -140,7 +142,7 @@ class Values:
 
 
 def clips(kind: Format) -> list[tuple[str, str, int]]:
-    """Comparisons that saturate an int8 to fewer values: operator, name and stored bound."""
+    """Comparisons that saturate an int8 to fewer values: operator, name, stored bound."""
     whole, zero = Integers(signed=kind.signed), zero_point(kind)
     found = []
     if kind.low > whole.low:
@@ -156,4 +158,3 @@ def mapped(kind: Format, numbers: Activated) -> np.ndarray:
     values = np.clip(values, kind.low, kind.high)
     y = normative.rescale(values, numbers.sum.exponent - kind.exponent, numbers.sum)
     return y if numbers.table is None else numbers.table.astype(np.int64)[y + 128]
-
