@@ -124,6 +124,8 @@ def apply(
     named = zip(layer.step.inputs, inputs, layer.inputs, strict=True)
     values = {name: Wide(x, kind.exponent) for name, x, kind in named}
     counted = None
+    if layer.whole_pool:
+        return _reduced(inputs[0], layer.whole_pool), None
     for node in layer.step.nodes:
         xs = [values[name] for name in node.inputs]
         if isinstance(node, Product):
@@ -145,6 +147,9 @@ def _products(
     layer: IntStep, node: Product, x: jax.Array, matmul: Matmul
 ) -> tuple[Int32[Array, "m n"], Any]:
     w = layer.weighted
+    if node.kernel and layer.step.find(Pad) is None:
+        # Nothing; XLA leaves it out, but exported files have always had it.
+        x = pad(x, "zero", ((0, 0), (0, 0)))
     products_MN, counted = matmul(rows_of(x, node), jnp.asarray(w.matrix), layer)
     return products_MN + jnp.asarray(w.bias)[None], counted
 
@@ -300,3 +305,11 @@ def pool(x_BHWC: Integer[Array, "b h w c"], node: Pool) -> Integer[Array, "b p q
     if not maximum:
         x = divide_rne(x, node.window[0] * node.window[1])
     return x.astype(x_BHWC.dtype)
+
+
+def _reduced(x_BHWC: Integer[Array, "b h w c"], node: Pool) -> Integer[Array, "b c"]:
+    """Largest or mean value of each whole plane."""
+    if node.kind == "max":
+        return x_BHWC.max((1, 2))
+    total = x_BHWC.astype(jnp.int32).sum((1, 2))
+    return divide_rne(total, math.prod(node.window)).astype(x_BHWC.dtype)

@@ -33,8 +33,10 @@ from configs.program import (
     Input,
     Mul,
     Node,
+    Pool,
     Product,
     Program,
+    Reshape,
     Shape,
     State,
     Step,
@@ -229,6 +231,17 @@ class IntStep:
     @property
     def product(self) -> Product | None:
         return self.step.product
+
+    @property
+    def whole_pool(self) -> Pool | None:
+        """The pooling of whole planes to a vector, where that is what the step does."""
+        if [type(node) for node in self.step.nodes] != [Pool, Reshape]:
+            return None
+        pool, vector = self.step.nodes
+        # A window that moves by one pixel and has one place covers everything.
+        whole = pool.shape[:2] == (1, 1) and pool.stride == (1, 1)
+        plain = not any(map(any, pool.pads)) and len(vector.shape) == 1
+        return pool if whole and plain else None
 
     @property
     def numbers(self) -> Weighted | Activated | None:

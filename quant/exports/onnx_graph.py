@@ -122,13 +122,12 @@ def _state(graph: Graph, node: State) -> str:
 
 def _step(graph: Graph, layer: IntStep) -> None:
     """All nodes of a step; the tensors they make are noted in `graph.values`."""
-    nodes = layer.step.nodes
-    if _is_global(nodes):
-        pooled, last = nodes
-        x = graph.values[pooled.input]
-        graph.values[last.name] = _global_pool(graph, layer, pooled, x)
+    whole = layer.whole_pool
+    if whole:
+        x = graph.values[whole.input]
+        graph.values[layer.name] = _global_pool(graph, layer, whole, x)
         return
-    for node in nodes:
+    for node in layer.step.nodes:
         rule = entry(OPERATORS, node, _DOER)
         xs = [graph.values[name] for name in node.inputs]
         graph.values[node.name] = rule(graph, layer, node, *xs)
@@ -271,23 +270,9 @@ def _pool(graph: Graph, layer: IntStep, node: Pool, x: str) -> str:
     return graph.divided(name, sums, math.prod(window))
 
 
-def _is_global(nodes: tuple[Node, ...]) -> bool:
-    """Whether a step is the pooling of whole planes, as a vector."""
-    if [type(node) for node in nodes] != [Pool, Reshape]:
-        return False
-    pool, vector = nodes
-    whole = pool.shape[:2] == (1, 1) and not any(map(any, pool.pads))
-    return whole and len(vector.shape) == 1
-
-
 def _global_pool(graph: Graph, layer: IntStep, node: Pool, x: str) -> str:
-    (height, width, _), (rows, columns) = layer.input_shape, node.window
-    if (height, width) != (rows, columns):
-        # A window that leaves rows out at the end, as its stride does not reach them.
-        ends = [graph.whole(at) for at in ((0, 0), (rows, columns), (2, 3))]
-        x = graph.add("Slice", [x, *ends], f"{node.name}.window")
     if node.kind == "mean":
-        return _mean(graph, x, (rows, columns), keepdims=0, output=layer.name)
+        return _mean(graph, x, node.window, keepdims=0, output=layer.name)
     axes = graph.constant("plane_axes", [2, 3], np.int64)
     return graph.add("ReduceMax", [x, axes], layer.name, keepdims=0)
 
