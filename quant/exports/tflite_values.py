@@ -65,7 +65,7 @@ class Values:
             self._constants[name] = self.b.constant(name, array, **further)
         return self._constants[name]
 
-    def number(self, value: float) -> int:
+    def number(self, value: float | int) -> int:
         """A float32 constant that is named after its value."""
         return self.constant(f"number.{value:g}", np.asarray([value], np.float32))
 

@@ -89,6 +89,7 @@ def same(a, b) -> bool:
 
 
 def _settings(layer):
-    w = layer.weighted
-    held = w and (w.sum, w.output, w.shift, w.weight_bits)
-    return layer.info, layer.input, layer.output, held
+    w = layer.numbers
+    names = ("sum", "output", "shift", "weight_bits")
+    held = w and [getattr(w, name, None) for name in names]
+    return layer.step, layer.inputs, layer.output, held
