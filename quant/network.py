@@ -13,8 +13,8 @@ Reading this file needs numpy alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -279,6 +279,12 @@ class IntStep:
         return known
 
 
+def _joined(inputs: Sequence[Format]) -> Format:
+    """Format of values side by side: one saturates below the others' width only if all do."""
+    caps = {kind.cap for kind in inputs}
+    return inputs[0] if len(caps) == 1 else replace(inputs[0], cap=None)
+
+
 def _combined(node: Node, a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
     if isinstance(node, Mul):
         return a[0] + b[0], a[1] * b[1]
@@ -335,7 +341,7 @@ class IntNetwork:
             activated = self.activated[node.owner] if node and not weighted else None
             inputs = tuple(formats[name] for name in step.inputs)
             numbers = weighted or activated
-            formats[step.name] = numbers.output if numbers else inputs[0]
+            formats[step.name] = numbers.output if numbers else _joined(inputs)
             found.append(
                 IntStep(
                     step=step,
@@ -434,7 +440,7 @@ def _check(step: IntStep) -> None:
         _check_activated(step)
     concat = step.step.find(Concat)
     if concat:
-        same = all(kind == step.output for kind in step.inputs)
+        same = len({replace(kind, cap=None) for kind in step.inputs}) == 1
         _expect(step, "inputs", same, step.inputs, "of one format")
 
 

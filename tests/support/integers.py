@@ -1,5 +1,6 @@
 """Random integer networks: any spec filled with integers that use the whole range."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -90,16 +91,20 @@ def _formats(program: Program, bits: int, draw) -> dict[str, Format]:
         elif node.after:
             kind = Format.of(node.after)
         elif owner in shared:
-            kind = shared[owner]
+            kind = dataclasses.replace(shared[owner], cap=None)
+            cap = cap_of(node.function, kind)
+            kind = dataclasses.replace(kind, cap=cap)
         else:
             wide = 8 if groups[last] == owner else bits
             exponent = int(draw.integers(-6, 1))
             exponent = _fitting(program, node, wide, found, exponent)
+            # Below 2^3, so that a cap at 6 is not 0.
+            exponent = min(exponent, 2) if node.function == "relu6" else exponent
             kind = Format(signed=node.signed, exponent=exponent, bits=wide)
             cap = cap_of(node.function, kind)
-            kind = Format(signed=node.signed, exponent=exponent, bits=wide, cap=cap)
+            kind = dataclasses.replace(kind, cap=cap)
         shared[owner] = found[node.name] = kind
-    return {n.name: shared[groups[n.name]] for n in program.nodes if n.name in groups}
+    return found
 
 
 def _ends(program: Program, name: str, known: dict[str, Format]) -> tuple[int, int]:
