@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from configs.errors import InputError
 from configs.network import Conv, Dense, GlobalPool, Network
-from quant import files, manifest
+from quant import files, manifest, manifest_v1
 
 # What stands beside the network in `saved`.
 FURTHER = {"model.onnx": b"onnx", "golden/index.json": b"{}", "golden/a.mem": b"00\n"}
@@ -64,6 +64,19 @@ def saved(folder: Path) -> Path:
     """The tiny network as files, in a folder below."""
     files.save(tiny(), folder / "quant", source={"run": "abc"}, files=FURTHER)
     return folder / "quant"
+
+
+def saved_by_version_1(folder: Path) -> Path:
+    """The same as files were before networks were programs."""
+    folder = saved(folder)
+    whole = read(folder)
+    first = {name: one["first_byte"] for name, one in whole["tensors"].items()}
+    kept = {name: whole[name] for name in ("files", "source", "versions")}
+    sign(folder, {**manifest_v1.describe(tiny(), first), **kept})
+    return folder
+
+
+VERSIONS = {1: saved_by_version_1, 2: saved}
 
 
 def refused(folder: Path, match: str | None = None) -> str:

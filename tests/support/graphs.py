@@ -1,4 +1,4 @@
-"""Random graphs: forks, joins and recurrences of every operator, paddings, widths, signs."""
+"""Random graphs: forks, joins and recurrences, of every operator and padding."""
 
 from __future__ import annotations
 
@@ -145,7 +145,9 @@ def _on_map(r: np.random.Generator, shape: Shape, depth: int) -> Layer:
         shortcut = _pick(r, [(), chain()])
         return Residual(body=chain(), shortcut=shortcut, activation=_pick(r, ACTIVATIONS))
     if kind == "concat":
-        return Concat(branches=(_pick(r, [(), chain()]), chain(), chain())[: _pick(r, [2, 3])])
+        return Concat(
+            branches=(_pick(r, [(), chain()]), chain(), chain())[: _pick(r, [2, 3])]
+        )
     if kind == "multiply":
         return Multiply(body=chain(), activation=_pick(r, ACTIVATIONS))
     if kind == "squeeze":
