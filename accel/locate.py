@@ -16,15 +16,17 @@ from itertools import product
 import numpy as np
 from jaxtyping import Int8, Int64, Integer
 
+from accel import explain
 from accel.machine import Systolic
 from accel.matmul import Setup, Work
 from accel.mismatch import Mismatch, cycle, dump
+from accel.pieces import Piece, pieces
 from accel.simulate import ideal, trace
 from accel.simulate.simulation import Lost
 from configs.errors import InputError
-from configs.network import Conv
+from configs.program import Pad
 from quant import execute, normative
-from quant.network import IntLayer
+from quant.network import IntStep
 
 
 def locate(
@@ -56,7 +58,7 @@ def locate(
 
 
 def _first(
-    layer: IntLayer,
+    layer: IntStep,
     found: Integer[np.ndarray, "b ..."],
     expected: Integer[np.ndarray, "b ..."],
     images: slice,
@@ -82,14 +84,13 @@ def _weighted(
     setup: Setup, step: normative.Step, work: Work, images: slice, before: int
 ) -> Mismatch | None:
     """The same for the operands and the products of a layer; None if they are right."""
-    layer, spec = step.layer, step.layer.info.spec
-    count, rows_MK = len(step.input), step.input.astype(np.int64)
-    if isinstance(spec, Conv):
-        rows_MK = normative.im2col(normative.pad(rows_MK, spec), spec)
-    positions = len(rows_MK) // count
+    layer, node, count = step.layer, step.layer.product, len(step.input)
+    rows_MK = _rows(step)
+    positions = node.positions
     given = work.x_MK[images.start * positions : images.stop * positions]
     if (given != rows_MK).any():
         cause = "the operands are not those of the layer's input (im2col or padding)"
+        cause += explain.rows(node, given, rows_MK)
         given, right = (a.reshape(count, positions, -1) for a in (given, rows_MK))
         return _first(layer, given, right, images, before, cause)
     sums = work.sums_MN.reshape(-1, positions, work.sums_MN.shape[1])[images]
@@ -98,14 +99,44 @@ def _weighted(
         return None
     first = _first(layer, sums, right, images, before, "the sum of products is wrong")
     if not np.array_equal(work.w_KN, layer.weighted.matrix):
-        return replace(first, cause="the weights given are not those of the layer")
+        cause = "the weights given are not those of the layer"
+        cause += explain.weights(work.w_KN, layer.weighted.matrix)
+        return replace(first, cause=cause)
+    plan = setup.plan(layer)
+    if plan.way == "vector":
+        return replace(first, cause="the sum of a lane of the vector unit is wrong")
     if not isinstance(setup.machine, Systolic):
         return first
     in_chunk = first.image - before
     run = in_chunk // setup.batch * setup.batch
     rows = slice(run * positions, (run + setup.batch) * positions)
     m = (in_chunk - run) * positions + first.m
-    return _in_array(setup, layer, work.x_MK[rows], work.sums_MN[rows], m, first)
+    piece = next(
+        piece
+        for piece in pieces(node, plan, work.w_KN)
+        if piece.columns.start <= first.n < piece.columns.stop
+    )
+    found = _in_array(
+        setup,
+        layer,
+        piece,
+        work.x_MK[rows, piece.inputs],
+        work.sums_MN[rows, piece.columns],
+        m,
+        first,
+    )
+    if found.tile and node.repeats > 1:
+        return replace(found, tile=f"{piece.name}, {found.tile}")
+    return found
+
+
+def _rows(step: normative.Step) -> Int64[np.ndarray, "m gk"]:
+    """Left factor of a step's product by the judge, its groups side by side."""
+    node, pad = step.layer.product, step.layer.step.find(Pad)
+    x = step.input.astype(np.int64)
+    if pad is not None:
+        x = normative.pad(x, pad.kind, pad.pads)
+    return np.concatenate(normative.rows_of(x, node), axis=1)
 
 
 @dataclass(frozen=True)
@@ -151,16 +182,17 @@ def _exact(x_MK: np.ndarray, w_KN: np.ndarray) -> Int64[np.ndarray, "m n"]:
 
 def _in_array(
     setup: Setup,
-    layer: IntLayer,
+    layer: IntStep,
+    piece: Piece,
     x_MK: Integer[np.ndarray, "m k"],
     sums_MN: Integer[np.ndarray, "m n"],
     m: int,
     first: Mismatch,
 ) -> Mismatch:
     """Which tile of a wrong sum is wrong, and where in the array; else how they add up."""
-    w_KN = layer.weighted.matrix
+    w_KN, n = piece.w_KN, first.n - piece.columns.start
     tiles = list(_tiles(setup.machine, (*x_MK.shape, w_KN.shape[1])))
-    own = [tile for tile in tiles if tile.gives(m, first.n)]
+    own = [tile for tile in tiles if tile.gives(m, n)]
     for tile in own:
         x, w = tile.of(x_MK, w_KN)
         right = _exact(x, w)
@@ -227,7 +259,7 @@ def _resized(share: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _in_registers(
     setup: Setup,
-    layer: IntLayer,
+    layer: IntStep,
     x_MK: Integer[np.ndarray, "m k"],
     w_KN: Int8[np.ndarray, "k n"],
     found: Integer[np.ndarray, "m n"],
@@ -259,7 +291,7 @@ def _in_registers(
 
 def _recorded(
     setup: Setup,
-    layer: IntLayer,
+    layer: IntStep,
     x_MK: Integer[np.ndarray, "m k"],
     w_KN: Int8[np.ndarray, "k n"],
 ) -> trace.Trace | str:

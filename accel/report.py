@@ -82,7 +82,7 @@ def settings(machine: Machine) -> dict[str, Any]:
 def multipliers(machine: Machine, layers: tuple[LayerResult, ...]) -> int:
     """Multipliers of the machine; `direct` has those of all layers together."""
     if isinstance(machine, Direct):
-        return sum(layer.gemm.positions * layer.gemm.K * layer.gemm.N for layer in layers)
+        return sum(layer.gemm.macs // layer.gemm.images for layer in layers)
     return machine.multipliers
 
 

@@ -184,7 +184,7 @@ def step_examples(
         own = [step.small_example(d, *size) for d in DATAFLOWS]
         return small if size == (3, 3) else small + own
     sides = {s: min(getattr(machine, s), step.LARGEST) for s in ("rows", "cols")}
-    names = list(network.weighted)[:2]
+    names = list(network.program.titles().values())[:2]
     return small + [
         step.tile_of(network, name, images, Systolic(dataflow=dataflow, **sides))
         for name in reversed(names)
