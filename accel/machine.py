@@ -6,11 +6,10 @@ processing elements (PE), each with one multiplier. Reading this file needs no J
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from configs.checks import check_types, require, require_positive
-from configs.layers import added
 
 Dataflow = Literal["ws", "os", "is"]
 Registers = Literal["single", "shadow"]
@@ -40,9 +39,9 @@ class Systolic:
     # Partial sums kept for each column below the array; None: as many as it takes.
     accumulators: int | None = None
     # How products in groups are done (`predict.grouped`); auto: in the fewest cycles.
-    depthwise: Depthwise = added("auto")
+    depthwise: Depthwise = field(default="auto", metadata={"added": True})
     # Multiply-accumulates a cycle of a vector unit beside the array; None: there is none.
-    vector_width: int | None = added(None)
+    vector_width: int | None = field(default=None, metadata={"added": True})
 
     def __post_init__(self) -> None:
         check_types(self)
