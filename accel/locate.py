@@ -9,7 +9,7 @@ the registers show too, or they were not added up right.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Int8, Int64, Integer
 
 from accel import explain
+from accel.explain import Values
 from accel.machine import Systolic
 from accel.matmul import Setup, Work
 from accel.mismatch import Mismatch, cycle, dump
@@ -24,15 +25,16 @@ from accel.pieces import Piece, pieces
 from accel.simulate import ideal, trace
 from accel.simulate.simulation import Lost
 from configs.errors import InputError
-from configs.program import Pad
 from quant import execute, normative
-from quant.network import IntStep
+from quant.network import IntNetwork, IntStep
 
 
 def locate(
     setup: Setup,
     step: normative.Step,
     found: execute.Result,
+    given: Mapping[str, np.ndarray],
+    network: IntNetwork,
     *,
     start: int,
     before: int,
@@ -42,18 +44,23 @@ def locate(
     Args:
       step: the judge's values of some images.
       found: the machine's values of a chunk of images.
+      given: what no step makes, of the same chunk: pixels and states.
       start: number of the step's first image in the chunk.
       before: number of the chunk's first image among all.
     """
     layer, work = step.layer, found.counters.get(step.layer.name)
     images = slice(start, start + len(step.output))
-    cause = "the layer itself is wrong"
+    arrays = {n: np.asarray(a)[images] for n, a in (*given.items(), *found.outputs.items())}
+    values = Values(network, arrays)
     if work is not None:
-        inside = _weighted(setup, step, work, images, before)
+        inside = _weighted(setup, step, work, values, images, before)
         if inside is not None:
             return inside
         cause = "its sums are right: bias, requantisation or table went wrong"
-    output = np.asarray(found.outputs[layer.name])[images]
+    else:
+        cause = "the layer itself is wrong"
+        cause += explain.step(step, arrays[layer.name], values)
+    output = arrays[layer.name]
     return _first(layer, output, step.output, images, before, cause)
 
 
@@ -81,16 +88,21 @@ def _first(
 
 
 def _weighted(
-    setup: Setup, step: normative.Step, work: Work, images: slice, before: int
+    setup: Setup,
+    step: normative.Step,
+    work: Work,
+    values: Values,
+    images: slice,
+    before: int,
 ) -> Mismatch | None:
     """The same for the operands and the products of a layer; None if they are right."""
     layer, node, count = step.layer, step.layer.product, len(step.input)
-    rows_MK = _rows(step)
+    rows_MK = explain.operands(layer, step.input)
     positions = node.positions
     given = work.x_MK[images.start * positions : images.stop * positions]
     if (given != rows_MK).any():
         cause = "the operands are not those of the layer's input (im2col or padding)"
-        cause += explain.rows(node, given, rows_MK)
+        cause += explain.rows(step, given, rows_MK, values)
         given, right = (a.reshape(count, positions, -1) for a in (given, rows_MK))
         return _first(layer, given, right, images, before, cause)
     sums = work.sums_MN.reshape(-1, positions, work.sums_MN.shape[1])[images]
@@ -100,7 +112,7 @@ def _weighted(
     first = _first(layer, sums, right, images, before, "the sum of products is wrong")
     if not np.array_equal(work.w_KN, layer.weighted.matrix):
         cause = "the weights given are not those of the layer"
-        cause += explain.weights(work.w_KN, layer.weighted.matrix)
+        cause += explain.weights(node, work.w_KN, layer.weighted.matrix)
         return replace(first, cause=cause)
     plan = setup.plan(layer)
     if plan.way == "vector":
@@ -128,15 +140,6 @@ def _weighted(
     if found.tile and node.repeats > 1:
         return replace(found, tile=f"{piece.name}, {found.tile}")
     return found
-
-
-def _rows(step: normative.Step) -> Int64[np.ndarray, "m gk"]:
-    """Left factor of a step's product by the judge, its groups side by side."""
-    node, pad = step.layer.product, step.layer.step.find(Pad)
-    x = step.input.astype(np.int64)
-    if pad is not None:
-        x = normative.pad(x, pad.kind, pad.pads)
-    return np.concatenate(normative.rows_of(x, node), axis=1)
 
 
 @dataclass(frozen=True)

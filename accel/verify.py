@@ -139,7 +139,10 @@ def verify(
         for start, step in _judged(network, some, in_integers=_IN_INTEGERS - first):
             wrong = _compare(found, step, start, tallies[step.layer.name])
             if explain and wrong and mismatch is None:
-                mismatch = locate(setup, step, found, start=start, before=first)
+                given = normative.starts(network, some)
+                mismatch = locate(
+                    setup, step, found, given, network, start=start, before=first
+                )
             if step.layer.name == last:
                 expected.append(step.output)
     named = names(network)
@@ -176,15 +179,16 @@ def _result(gemm: Gemm, predicted: Counters, tally: _Tally) -> LayerResult:
 def chunk(network: IntNetwork, images: int, batch: int) -> int:
     """Images that go through all layers at once: whole batches, as many as fit memory."""
     bytes_each = sum(
-        5 * prod(step.shape) + _operands(step.product) for step in network.walk()
+        prod(step.shape) * step.output.dtype.itemsize + _product_bytes(step.product)
+        for step in network.walk()
     )
     fitting = min(_CHUNK_BYTES // bytes_each, _MOST_IMAGES, images)
     return max(fitting // batch, 1) * batch
 
 
-def _operands(node: Product | None) -> int:
-    """Numbers of the left factor of a product, for one image."""
-    return node.positions * node.groups * node.K if node else 0
+def _product_bytes(node: Product | None) -> int:
+    """Bytes of one image: the left factor by the byte, and int32 sums."""
+    return node.positions * node.groups * node.K + 4 * node.size if node else 0
 
 
 def _judged(
