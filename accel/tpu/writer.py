@@ -237,9 +237,11 @@ def _activate(writer: Writer, work: Work, node: nodes.Activate) -> None:
 
 def _pool(writer: Writer, work: Work, node: nodes.Pool) -> None:
     source = work.tensors[node.input]
+    # A window of a whole channel moves nowhere, or by its own size.
+    channels = len(work.output.shape) == 1
     writer.pool(
-        source, work.output.row, node.kind, node.window, node.stride, node.shape,
-        node.pads,
+        source, work.output.row, node.kind, node.window,
+        node.window if channels else node.stride, node.shape, node.pads,
     )  # fmt: skip
 
 
