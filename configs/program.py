@@ -252,6 +252,8 @@ OPERATORS: tuple[type[Node], ...] = (
 )  # fmt: skip
 # Exact values wider than a byte, which an Activate brings back.
 WIDE = (Product, Add, Mul)
+# Operators of a network; a file from outside may ask for a sequence of any length.
+NODES_LIMIT = 1 << 16
 # Operators whose value lies on the grid of their input.
 KEEPS_GRID = (Pad, Pool, Reshape, Slice, Concat)
 
@@ -670,9 +672,17 @@ class Builder:
             name=name, layer=self.layer, inputs=inputs, shape=shape or (1,), **fields
         )
         node = replace(draft, shape=shape_of(draft, given)) if shape is None else draft
+        return self._append(node)
+
+    def _append(self, node: Node) -> str:
+        if len(self.nodes) == NODES_LIMIT:
+            raise InputError(
+                f"the network must be at most {NODES_LIMIT} operators; use fewer layers, or "
+                f"shorter sequences."
+            )
         self.nodes.append(node)
-        self._by_name[name] = node
-        return name
+        self._by_name[node.name] = node
+        return node.name
 
     def input(self, shape: Shape) -> str:
         self.layer = "input"
@@ -696,10 +706,7 @@ class Builder:
             shape=(*shape[:-1], features), weights=weights or self.layer, kernel=kernel,
             groups=groups, K=K, **fields,
         )  # fmt: skip
-        node = replace(draft, shape=shape_of(draft, [self._by_name[x]]))
-        self.nodes.append(node)
-        self._by_name[node.name] = node
-        return node.name
+        return self._append(replace(draft, shape=shape_of(draft, [self._by_name[x]])))
 
     def activate(
         self, x: str, function: Function, *, part: str = "", before: Grid | None = None,

@@ -91,8 +91,8 @@ def learnt(folder: Path, network: IntNetwork) -> list[np.ndarray]:
     Raises:
       InputError: one is damaged.
     """
-    first, shape = next(iter(network.walk())).name, network.network.input_shape
-    found = sorted((folder / golden.FOLDER).glob(f"image*.{first}.input.npy"))
+    shape = network.network.input_shape
+    found = sorted(folder.glob(golden.image_name(network, "*")))
     return [_stored(path, shape) for path in found]
 
 

@@ -104,7 +104,7 @@ def starts(network: IntNetwork, images: UInt8[Array, "b ..."]) -> dict[str, jax.
     return {
         node.name: images
         if isinstance(node, Input)
-        else jnp.zeros((len(images), *node.shape), Format.of(node.grid).dtype)
+        else jnp.zeros((images.shape[0], *node.shape), Format.of(node.grid).dtype)
         for node in network.program.nodes
         if isinstance(node, Input | State)
     }
@@ -124,6 +124,8 @@ def apply(
     named = zip(layer.step.inputs, inputs, layer.inputs, strict=True)
     values = {name: Wide(x, kind.exponent) for name, x, kind in named}
     counted = None
+    if layer.whole_pool:
+        return _reduced(inputs[0], layer.whole_pool), None
     for node in layer.step.nodes:
         xs = [values[name] for name in node.inputs]
         if isinstance(node, Product):
@@ -131,7 +133,7 @@ def apply(
             values[node.name] = Wide(sums_MN, 0)
         elif isinstance(node, Activate) and layer.weighted:
             y_MN = activate(xs[0].integers, layer.weighted)
-            y = y_MN.reshape(len(inputs[0]), *node.shape)
+            y = y_MN.reshape(inputs[0].shape[0], *node.shape)
             values[node.name] = Wide(y, layer.output.exponent)
         elif isinstance(node, Activate):
             y = rescaled(xs[0], layer.activated)
@@ -145,6 +147,9 @@ def _products(
     layer: IntStep, node: Product, x: jax.Array, matmul: Matmul
 ) -> tuple[Int32[Array, "m n"], Any]:
     w = layer.weighted
+    if node.kernel and layer.step.find(Pad) is None:
+        # Nothing; XLA leaves it out, but exported files have always had it.
+        x = pad(x, "zero", ((0, 0), (0, 0)))
     products_MN, counted = matmul(rows_of(x, node), jnp.asarray(w.matrix), layer)
     return products_MN + jnp.asarray(w.bias)[None], counted
 
@@ -156,8 +161,8 @@ def rows_of(x: Integer[Array, "b ..."], node: Product) -> Integer[Array, "m gk"]
     rows_MK = im2col(x, node.kernel, node.stride, node.dilation)
     if node.groups == 1:
         return rows_MK
-    by_group = rows_MK.reshape(len(rows_MK), math.prod(node.kernel), node.groups, -1)
-    return by_group.swapaxes(1, 2).reshape(len(rows_MK), -1)
+    by_group = rows_MK.reshape(rows_MK.shape[0], math.prod(node.kernel), node.groups, -1)
+    return by_group.swapaxes(1, 2).reshape(rows_MK.shape[0], -1)
 
 
 def rescaled(x: Wide, numbers: Activated) -> Integer[Array, "b ..."]:
@@ -187,7 +192,7 @@ def _add(node: Add, a: Wide, b: Wide) -> Wide:
 def _mul(node: Mul, a: Wide, b: Wide) -> Wide:
     x, factor = a.integers.astype(jnp.int32), b.integers.astype(jnp.int32)
     if x.ndim != factor.ndim:
-        factor = factor.reshape(len(factor), *(1,) * (x.ndim - 2), -1)
+        factor = factor.reshape(factor.shape[0], *(1,) * (x.ndim - 2), -1)
     return Wide(x * factor, a.exponent + b.exponent)
 
 
@@ -206,7 +211,7 @@ MOVES: dict[type[Node], Callable[..., Wide]] = {
     Pad: lambda node, x: Wide(pad(x.integers, node.kind, node.pads), x.exponent),
     Pool: lambda node, x: Wide(pool(x.integers, node), x.exponent),
     Reshape: lambda node, x: Wide(
-        x.integers.reshape(len(x.integers), *node.shape), x.exponent
+        x.integers.reshape(x.integers.shape[0], *node.shape), x.exponent
     ),
     Slice: _slice,
     Concat: _concat,
@@ -300,3 +305,11 @@ def pool(x_BHWC: Integer[Array, "b h w c"], node: Pool) -> Integer[Array, "b p q
     if not maximum:
         x = divide_rne(x, node.window[0] * node.window[1])
     return x.astype(x_BHWC.dtype)
+
+
+def _reduced(x_BHWC: Integer[Array, "b h w c"], node: Pool) -> Integer[Array, "b c"]:
+    """Largest or mean value of each whole plane."""
+    if node.kind == "max":
+        return x_BHWC.max((1, 2))
+    total = x_BHWC.astype(jnp.int32).sum((1, 2))
+    return divide_rne(total, math.prod(node.window)).astype(x_BHWC.dtype)

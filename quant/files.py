@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,7 +23,7 @@ from configs import stored
 from configs.checks import brief
 from configs.errors import InputError
 from quant import manifest as described
-from quant import untrusted
+from quant import manifest_v1, untrusted
 from quant.manifest import Skeleton, Tensor, require_equal, require_fields
 from quant.network import IntNetwork
 from quant.untrusted import refusal, wrong
@@ -32,13 +33,10 @@ from train.versions import versions
 MANIFEST = "manifest.json"
 TENSORS = "model.safetensors"
 TENSORS_LIMIT_BYTES = 2 << 30
-_FIELDS = (
-    "classes", "files", "format", "input", "layers", "network", "output", "rounding",
-    "sha256", "source", "tensors", "version", "versions",
-)  # fmt: skip
-_DERIVED = tuple(
-    name for name in _FIELDS if name not in ("files", "sha256", "source", "versions")
-)
+# Fields that do not follow from the network.
+_FURTHER = ("files", "sha256", "source", "versions")
+# What reads each version; the newest is written.
+_VERSIONS: dict[int, ModuleType] = {one.VERSION: one for one in (manifest_v1, described)}
 # Files that a manifest may list beside the tensors.
 _KNOWN = re.compile(r"model\.(onnx|tflite|stablehlo)|golden/[^/]+")
 _PACKAGES = (
@@ -46,7 +44,9 @@ _PACKAGES = (
     "flatbuffers",
 )  # fmt: skip
 # As the format of safetensors writes them.
-_DTYPES = {"int8": "I8", "uint8": "U8", "int32": "I32"}
+_DTYPES = {
+    "int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16", "int32": "I32",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +129,15 @@ def load(folder: Path) -> Stored:
     """
     path = folder / MANIFEST
     manifest = _manifest(folder)
-    skeleton = described.skeleton(manifest, str(path))
+    version = _VERSIONS[manifest["version"]]
+    skeleton = version.skeleton(manifest, str(path))
     arrays, first_bytes = _tensors(folder, manifest, skeleton)
     try:
         network = skeleton.filled(arrays)
     except InputError as error:
         raise refusal(folder / TENSORS, f"cannot be used: {error}") from None
-    derived = {name: manifest[name] for name in _DERIVED}
-    require_equal(derived, described.describe(network, first_bytes), str(path))
+    derived = {name: manifest[name] for name in version.DERIVED}
+    require_equal(derived, version.describe(network, first_bytes), str(path))
     return Stored(network=network, manifest=manifest)
 
 
@@ -149,9 +150,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise wrong(f"{path}.sha256", manifest.get("sha256"), rule)
     if text != _text(manifest):
         raise refusal(path, "is not written as Lockstep writes it: the file was changed")
-    for name, known in (("format", described.FORMAT), ("version", described.VERSION)):
-        require_equal(manifest.get(name), known, f"{path}.{name}")
-    require_fields(manifest, _FIELDS, str(path))
+    require_equal(manifest.get("format"), described.FORMAT, f"{path}.format")
+    version = manifest.get("version")
+    if type(version) is not int or version not in _VERSIONS:
+        raise wrong(f"{path}.version", version, " or ".join(map(str, _VERSIONS)))
+    require_fields(manifest, (*_VERSIONS[version].DERIVED, *_FURTHER), str(path))
     if not isinstance(manifest["source"], dict):
         raise wrong(f"{path}.source", manifest["source"], "an object")
     versions = manifest["versions"]

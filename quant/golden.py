@@ -1,9 +1,13 @@
-"""Golden vectors: what every layer does to a few images, for test benches.
+"""Golden vectors: what every step does to a few images, for test benches.
 
 Each array stands in two files with one meaning. `.npy` is numpy's format, little-endian.
 `.mem` is text that Verilog's `$readmemh` reads: after a `//` comment one value a line,
 row-major, two's complement, as many hexadecimal digits as its width needs. `index.json`
 lists them all. Every number comes from the normative arithmetic.
+
+A step has the name of the layer or value that it ends in. What steps share (weights of a
+recurrence, tables) stands there once, under the name of its owner. Steps that only cut a
+value or put values side by side make no number and write none.
 """
 
 from __future__ import annotations
@@ -23,8 +27,9 @@ from jaxtyping import UInt8
 
 from configs.checks import brief
 from configs.errors import InputError
+from configs.program import Concat, Slice
 from quant import untrusted
-from quant.network import IntLayer, IntNetwork
+from quant.network import Activated, IntNetwork, IntStep, Weighted
 from quant.normative import Step, steps
 
 FOLDER = "golden"
@@ -37,8 +42,9 @@ _FILE_BYTES = 16 << 10
 
 @dataclass(frozen=True, kw_only=True)
 class Vector:
-    """One golden array of a layer."""
+    """One golden array of a step."""
 
+    # Name of the step, or of the owner of what is the same for all images.
     layer: str
     tensor: str
     # Number of the image; None for what is the same for all.
@@ -85,26 +91,50 @@ def write(
 
 
 def vectors(network: IntNetwork, images: UInt8[np.ndarray, "n ..."]) -> Iterator[Vector]:
-    """Every golden array: a layer's own once, then what it does to each image."""
+    """Every golden array: what a step holds once, then what it does to each image."""
+    written = set()
     for step in steps(network, images):
-        name = step.layer.name
-        own = step.layer.weighted.tensors() if step.layer.weighted else {}
-        for tensor, array in own.items():
-            yield Vector(layer=name, tensor=tensor, image=None, array=array)
+        owner = step.layer.owner
+        if owner is not None and owner not in written:
+            written.add(owner)
+            for tensor, array in step.layer.numbers.tensors().items():
+                yield Vector(layer=owner, tensor=tensor, image=None, array=array)
+        if not _is_written(step.layer, network):
+            continue
         for tensor, batch in _traced(step).items():
             for image, array in enumerate(batch):
-                yield Vector(layer=name, tensor=tensor, image=image, array=array)
+                yield Vector(layer=step.layer.name, tensor=tensor, image=image, array=array)
+
+
+def _is_written(layer: IntStep, network: IntNetwork) -> bool:
+    """Whether a step makes numbers, or takes the images."""
+    moves = any(layer.step.find(kind) for kind in (Slice, Concat))
+    return not moves or network.program.input.name in layer.step.inputs
+
+
+def _input_names(layer: IntStep) -> list[str]:
+    """What the values are called that a step takes, in its order."""
+    several = len(layer.inputs) > 1
+    return [f"input{i if several else ''}" for i in range(len(layer.inputs))]
 
 
 def _traced(step: Step) -> dict[str, np.ndarray]:
     """Arrays (n, ...) of a step in the registers that hold them."""
-    arrays = {"input": step.input}
+    arrays = dict(zip(_input_names(step.layer), step.inputs, strict=True))
     if step.layer.weighted:
         # No sum of a checked network leaves 32 bits.
         arrays["products"] = step.products.astype(np.int32)
         arrays["sums"] = step.sums.astype(np.int32)
         arrays["requantised"] = step.requantised.astype(step.layer.weighted.sum.dtype)
     return {**arrays, "output": step.output}
+
+
+def image_name(network: IntNetwork, image: int | str) -> str:
+    """The file of an image: what the first step that takes the network's input takes."""
+    pixels = network.program.input.name
+    layer = next(step for step in network.walk() if pixels in step.step.inputs)
+    tensor = _input_names(layer)[layer.step.inputs.index(pixels)]
+    return f"{FOLDER}/image{image}.{layer.name}.{tensor}.npy"
 
 
 def npy(vector: Vector) -> bytes:
@@ -130,7 +160,8 @@ def mem(vector: Vector) -> bytes:
 def _shape(vector: Vector) -> str:
     """Sizes with the names of the axes, slowest first."""
     array = vector.array
-    axes = {1: "F", 2: "KF", 3: "HWC", 4: "RSCF"}[array.ndim]
+    rows = "K" if vector.image is None else "T"
+    axes = {1: "F", 2: f"{rows}F", 3: "HWC", 4: "RSCF"}[array.ndim]
     return " ".join(f"{a}={n}" for a, n in zip(axes, array.shape, strict=True))
 
 
@@ -154,9 +185,9 @@ def _entry(vector: Vector, name: str, kind: str, content: bytes) -> dict[str, An
 
 def _require_small(network: IntNetwork, count: int) -> None:
     """Refuses more images than fit, before anything is computed."""
-    layers = list(network.walk())
-    own = sum(_own_bytes(layer) for layer in layers)
-    each = sum(_image_bytes(layer) for layer in layers)
+    own = sum(_own_bytes(numbers) for numbers in network.numbers().values())
+    written = (layer for layer in network.walk() if _is_written(layer, network))
+    each = sum(_image_bytes(layer) for layer in written)
     if count and own + count * each > LIMIT_BYTES:
         most = max((LIMIT_BYTES - own) // each, 0)
         raise InputError(
@@ -165,15 +196,16 @@ def _require_small(network: IntNetwork, count: int) -> None:
         )
 
 
-def _own_bytes(layer: IntLayer) -> int:
-    arrays = layer.weighted.tensors().values() if layer.weighted else ()
+def _own_bytes(numbers: Weighted | Activated) -> int:
+    arrays = numbers.tensors().values()
     return sum(_both_bytes(array.size, array.itemsize) for array in arrays)
 
 
-def _image_bytes(layer: IntLayer) -> int:
-    inputs = math.prod(layer.info.input_shape)
-    outputs = layer.info.activations
-    taken = _both_bytes(inputs, 1) + _both_bytes(outputs, 1)
+def _image_bytes(layer: IntStep) -> int:
+    outputs = math.prod(layer.shape)
+    taken = _both_bytes(outputs, layer.output.dtype.itemsize)
+    for shape, kind in zip(layer.input_shapes, layer.inputs, strict=True):
+        taken += _both_bytes(math.prod(shape), kind.dtype.itemsize)
     if layer.weighted:
         taken += 2 * _both_bytes(outputs, 4) + _both_bytes(outputs, 1)
     return taken
@@ -235,7 +267,7 @@ def _read(folder: Path) -> dict[str, bytes]:
 def _inputs(
     held: Mapping[str, bytes], network: IntNetwork
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """The index and the images, which the first layer's inputs are."""
+    """The index and the images, which the first step's inputs are."""
     index = untrusted.parse_json(held.get(INDEX, b""), INDEX)
     count, labels = index.get("images"), index.get("labels")
     if type(count) is not int or count < 1:
@@ -244,11 +276,10 @@ def _inputs(
     listed = isinstance(labels, list) and all(type(label) is int for label in labels)
     if labels is not None and not (listed and len(labels) == count):
         raise untrusted.wrong(f"{INDEX}: labels", labels, f"null or {count} whole numbers")
-    first = next(network.walk())
-    shape = first.info.input_shape
+    shape = network.network.input_shape
     images = np.empty((count, *shape), np.uint8)
     for image in range(count):
-        name = f"{FOLDER}/image{image}.{first.name}.input.npy"
+        name = image_name(network, image)
         content = held.get(name, b"")
         if len(content) < images[image].size:
             size = images[image].size

@@ -1,12 +1,16 @@
 """The manifest: what an integer network is, for a reader without Python.
 
-`describe` writes everything that follows from the network; `skeleton` reads back the
-little that does not follow from its spec. A stored manifest is right if `describe` of
-the network it leads to gives the same again.
+`describe` writes everything that follows from the network: every node of its program with
+operator, inputs, shape, attributes and format, and the numbers that nodes hold, by owner.
+`skeleton` reads back the little that does not follow from the spec. A stored manifest is
+right if `describe` of the network it leads to gives the same again.
+
+Version 1 (`manifest_v1.py`) described layers in a row; it is still read.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
@@ -19,32 +23,32 @@ from configs import stored
 from configs.checks import brief
 from configs.errors import InputError
 from configs.network import Network
+from configs.program import WIDE, Activate, Node
 from quant.network import (
     DIRECT_ACTIVATIONS,
     PIXELS,
+    Activated,
     Format,
-    IntLayer,
     IntNetwork,
     Weighted,
+    require_deployable,
+    rescaling,
 )
 from quant.untrusted import refusal, wrong
-from train.unsupported import refuse_unsupported
 
 FORMAT = "lockstep-int8"
-VERSION = 1
+VERSION = 2
 ROUNDING = "half to even"
+# Fields of a manifest that follow from the network.
+DERIVED = (
+    "classes", "format", "input", "network", "nodes", "numbers", "output", "rounding",
+    "tensors", "version",
+)  # fmt: skip
 
 _FORMAT_FIELDS = ("bits", "exponent", "signed")
-_LAYER_FIELDS = (
-    "input",
-    "input_shape",
-    "kind",
-    "name",
-    "output",
-    "output_shape",
-    "weighted",
-)
-_WEIGHTED_FIELDS = ("accumulator_bound", "shift", "sum", "tensors", "weight_bits")
+_ACTIVATED_FIELDS = ("output", "sum", "tensors")
+_WEIGHTED_FIELDS = (*_ACTIVATED_FIELDS, "accumulator_bound", "shift", "weight_bits")
+_NODE_FIELDS = tuple(field.name for field in dataclasses.fields(Node))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,48 +69,63 @@ class Skeleton:
 
     network: Network
     classes: tuple[str, ...]
-    # By name, for each layer with weights: the fields of `Weighted` that are no arrays.
-    settings: Mapping[str, Mapping[str, Any]]
+    # By owner: the fields of `Weighted` and of `Activated` that are no arrays.
+    weighted: Mapping[str, Mapping[str, Any]]
+    activated: Mapping[str, Mapping[str, Any]]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor that the spec asks for, by `<layer>.<array>`."""
+        """Every tensor that the spec asks for, by `<owner>.<array>`."""
         int8, int32 = np.dtype(np.int8), np.dtype(np.int32)
-        expected = {}
-        for info in self.network.walk():
-            if not info.weights:
-                continue
-            spec, features = info.spec, (info.spec.features,)
-            shape = (*getattr(spec, "kernel", ()), info.input_shape[-1], *features)
+        program, expected = self.network.program, {}
+        for owner, node in program.weighted.items():
+            features = (node.features,)
+            (activate,) = program.readers[node.name]
             arrays = {
-                "weights": Tensor(dtype=int8, shape=shape),
+                "weights": Tensor(dtype=int8, shape=node.weight_shape),
                 "bias": Tensor(dtype=int32, shape=features),
                 "multiplier": Tensor(dtype=int32, shape=features),
+                **_table(activate, self.weighted[owner]),
             }
-            if spec.activation not in DIRECT_ACTIVATIONS:
-                output = self.settings[info.name]["output"]
-                arrays["table"] = Tensor(dtype=output.dtype, shape=(256,))
-            expected |= {f"{info.name}.{name}": one for name, one in arrays.items()}
+            expected |= {f"{owner}.{name}": one for name, one in arrays.items()}
+        for owner, node in rescaling(program).items():
+            arrays = _table(node, self.activated[owner])
+            expected |= {f"{owner}.{name}": one for name, one in arrays.items()}
         return expected
 
     def filled(self, arrays: Mapping[str, np.ndarray]) -> IntNetwork:
         """The network with its arrays; it checks their values itself."""
-        weighted = {}
-        for layer, settings in self.settings.items():
-            named = {
-                name: arrays.get(f"{layer}.{name}")
-                for name in ("weights", "bias", "multiplier", "table")
-            }
-            weighted[layer] = Weighted(**named, **settings)
-        return IntNetwork(network=self.network, weighted=weighted, classes=self.classes)
+        weighted = {
+            owner: Weighted(
+                **{n: arrays[f"{owner}.{n}"] for n in ("weights", "bias", "multiplier")},
+                table=arrays.get(f"{owner}.table"),
+                **settings,
+            )
+            for owner, settings in self.weighted.items()
+        }
+        activated = {
+            owner: Activated(table=arrays.get(f"{owner}.table"), **settings)
+            for owner, settings in self.activated.items()
+        }
+        return IntNetwork(
+            network=self.network,
+            weighted=weighted,
+            activated=activated,
+            classes=self.classes,
+        )
+
+
+def _table(node: Activate, settings: Mapping[str, Any]) -> dict[str, Tensor]:
+    if node.function in DIRECT_ACTIVATIONS:
+        return {}
+    return {"table": Tensor(dtype=settings["output"].dtype, shape=(256,))}
 
 
 def tensors(network: IntNetwork) -> dict[str, np.ndarray]:
-    """Every array of a network by `<layer>.<array>`, in C order."""
+    """Every array of a network by `<owner>.<array>`, in C order."""
     return {
-        f"{layer.name}.{name}": np.ascontiguousarray(array)
-        for layer in network.walk()
-        if layer.weighted
-        for name, array in layer.weighted.tensors().items()
+        f"{owner}.{name}": np.ascontiguousarray(array)
+        for owner, numbers in network.numbers().items()
+        for name, array in numbers.tensors().items()
     }
 
 
@@ -116,7 +135,8 @@ def describe(network: IntNetwork, first_bytes: Mapping[str, int]) -> dict[str, A
     Args:
       first_bytes: where each tensor starts in model.safetensors.
     """
-    layers = list(network.walk())
+    formats = network.formats()
+    bounds = _bounds(network)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -124,41 +144,73 @@ def describe(network: IntNetwork, first_bytes: Mapping[str, int]) -> dict[str, A
         "network": stored.to_dict(network.network),
         "classes": list(network.classes),
         "input": stored.to_dict(PIXELS),
-        "output": stored.to_dict(layers[-1].output),
-        "layers": [_layer(layer) for layer in layers],
-        "tensors": {
-            name: _tensor(array, first_bytes[name])
-            for name, array in tensors(network).items()
+        "output": stored.to_dict(network.output),
+        "nodes": [_node(node, formats) for node in network.program.nodes],
+        "numbers": {
+            owner: _numbers(owner, one, bounds) for owner, one in network.numbers().items()
         },
+        "tensors": described_tensors(network, first_bytes),
     }
 
 
-def _layer(layer: IntLayer) -> dict[str, Any]:
-    info, w = layer.info, layer.weighted
+def _node(node: Node, formats: Mapping[str, Format]) -> dict[str, Any]:
+    """A node; `format` is null for an exact sum or product that is brought back later."""
+    fields = (f.name for f in dataclasses.fields(node) if f.name not in _NODE_FIELDS)
+    wide = isinstance(node, WIDE)
     return {
-        "name": info.name,
-        "kind": info.kind,
-        "input_shape": list(info.input_shape),
-        "output_shape": list(info.output_shape),
-        "input": stored.to_dict(layer.input),
-        "output": stored.to_dict(layer.output),
-        "weighted": w and {
-            "accumulator_bound": layer.accumulator_bound(),
-            "shift": w.shift,
-            "sum": stored.to_dict(w.sum),
-            "tensors": [f"{info.name}.{name}" for name in w.tensors()],
-            "weight_bits": w.weight_bits,
-        },
-    }  # fmt: skip
+        "operator": node.op,
+        "name": node.name,
+        "layer": node.layer,
+        "inputs": list(node.inputs),
+        "shape": list(node.shape),
+        "attributes": {name: _attribute(getattr(node, name)) for name in fields},
+        "format": None if wide else stored.to_dict(formats[node.name]),
+    }
 
 
-def _tensor(array: np.ndarray, first_byte: int) -> dict[str, Any]:
+def _attribute(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_attribute(item) for item in value]
+    return stored.to_dict(value)
+
+
+def _bounds(network: IntNetwork) -> dict[str, int]:
+    """Largest magnitude of the sums of each set of weights, wherever they are used."""
+    found: dict[str, int] = {}
+    for step in network.walk():
+        if step.weighted:
+            bound = step.accumulator_bound()
+            found[step.owner] = max(bound, found.get(step.owner, 0))
+    return found
+
+
+def _numbers(
+    owner: str, numbers: Weighted | Activated, bounds: Mapping[str, int]
+) -> dict[str, Any]:
+    found = {
+        "sum": stored.to_dict(numbers.sum),
+        "output": stored.to_dict(numbers.output),
+        "tensors": [f"{owner}.{name}" for name in numbers.tensors()],
+    }
+    if isinstance(numbers, Weighted):
+        found["accumulator_bound"] = bounds[owner]
+        found |= {name: getattr(numbers, name) for name in ("shift", "weight_bits")}
+    return found
+
+
+def described_tensors(
+    network: IntNetwork, first_bytes: Mapping[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Type, shape, place and hash of every tensor by name."""
     return {
-        "dtype": array.dtype.name,
-        "shape": list(array.shape),
-        "first_byte": first_byte,
-        "bytes": array.nbytes,
-        "sha256": hashlib.sha256(array).hexdigest(),
+        name: {
+            "dtype": array.dtype.name,
+            "shape": list(array.shape),
+            "first_byte": first_bytes[name],
+            "bytes": array.nbytes,
+            "sha256": hashlib.sha256(array).hexdigest(),
+        }
+        for name, array in tensors(network).items()
     }
 
 
@@ -168,42 +220,59 @@ def skeleton(manifest: Mapping[str, Any], where: str) -> Skeleton:
     Raises:
       InputError: one of them cannot be; named with its path.
     """
+    network, classes = network_and_classes(manifest, where)
+    program, numbers = network.program, manifest["numbers"]
+    others = rescaling(program)
+    require_fields(numbers, (*program.weighted, *others), f"{where}.numbers")
+    at = lambda owner: f"{where}.numbers[{brief(owner)}]"
+    return Skeleton(
+        network=network,
+        classes=classes,
+        weighted={o: weighted_settings(numbers[o], at(o)) for o in program.weighted},
+        activated={o: _activated_settings(numbers[o], at(o)) for o in others},
+    )
+
+
+def network_and_classes(
+    manifest: Mapping[str, Any], where: str
+) -> tuple[Network, tuple[str, ...]]:
+    """What a manifest of any version says of the network and its classes."""
     try:
         network = stored.network_from_dict(manifest["network"])
-        refuse_unsupported(network, "quantised")
+        require_deployable(network)
     except InputError as error:
         raise refusal(where, f"cannot be used: {error}") from None
     classes = manifest["classes"]
     if not (isinstance(classes, list) and all(isinstance(c, str) for c in classes)):
         raise wrong(f"{where}.classes", classes, "a list of texts")
-    layers, infos = manifest["layers"], list(network.walk())
-    if not isinstance(layers, list) or len(layers) != len(infos):
-        raise wrong(f"{where}.layers", layers, f"a list of {len(infos)} layers")
-    settings = {}
-    for index, (info, layer) in enumerate(zip(infos, layers, strict=True)):
-        at = f"{where}.layers[{index}]"
-        require_fields(layer, _LAYER_FIELDS, at)
-        if info.weights:
-            settings[info.name] = _settings(layer, at)
-    return Skeleton(network=network, classes=tuple(classes), settings=settings)
+    return network, tuple(classes)
 
 
-def _settings(layer: Mapping[str, Any], where: str) -> dict[str, Any]:
-    weighted = layer["weighted"]
-    require_fields(weighted, _WEIGHTED_FIELDS, f"{where}.weighted")
+def weighted_settings(
+    stored_: Any, where: str, fields: tuple[str, ...] = _WEIGHTED_FIELDS
+) -> dict[str, Any]:
+    """The fields of a `Weighted` that are no arrays, with the output if it is given."""
+    require_fields(stored_, fields, where)
     for name in ("shift", "weight_bits"):
-        if type(weighted[name]) is not int:
-            raise wrong(f"{where}.weighted.{name}", weighted[name], "a whole number")
+        if type(stored_[name]) is not int:
+            raise wrong(f"{where}.{name}", stored_[name], "a whole number")
     return {
-        "shift": weighted["shift"],
-        "weight_bits": weighted["weight_bits"],
-        "sum": _format(weighted["sum"], f"{where}.weighted.sum"),
-        "output": _format(layer["output"], f"{where}.output"),
-    }
+        "shift": stored_["shift"],
+        "weight_bits": stored_["weight_bits"],
+        **{n: read_format(stored_[n], f"{where}.{n}") for n in ("sum", "output")
+           if n in fields},
+    }  # fmt: skip
 
 
-def _format(value: Any, where: str) -> Format:
-    require_fields(value, _FORMAT_FIELDS, where)
+def _activated_settings(stored_: Any, where: str) -> dict[str, Any]:
+    require_fields(stored_, _ACTIVATED_FIELDS, where)
+    return {n: read_format(stored_[n], f"{where}.{n}") for n in ("sum", "output")}
+
+
+def read_format(value: Any, where: str) -> Format:
+    """A format, with its `cap` if it has one."""
+    capped = isinstance(value, dict) and "cap" in value
+    require_fields(value, (*_FORMAT_FIELDS, "cap") if capped else _FORMAT_FIELDS, where)
     try:
         return Format(**value)
     except InputError as error:

@@ -13,8 +13,8 @@ Reading this file needs numpy alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +24,7 @@ from configs.errors import InputError
 from configs.layers import added
 from configs.network import Network
 from configs.program import (
+    KEEPS_GRID,
     UNSIGNED,
     Activate,
     Add,
@@ -32,8 +33,10 @@ from configs.program import (
     Input,
     Mul,
     Node,
+    Pool,
     Product,
     Program,
+    Reshape,
     Shape,
     State,
     Step,
@@ -230,9 +233,27 @@ class IntStep:
         return self.step.product
 
     @property
+    def whole_pool(self) -> Pool | None:
+        """The pooling of whole planes to a vector, where that is what the step does."""
+        if [type(node) for node in self.step.nodes] != [Pool, Reshape]:
+            return None
+        pool, vector = self.step.nodes
+        # A window that moves by one pixel and has one place covers everything.
+        whole = pool.shape[:2] == (1, 1) and pool.stride == (1, 1)
+        plain = not any(map(any, pool.pads)) and len(vector.shape) == 1
+        return pool if whole and plain else None
+
+    @property
     def numbers(self) -> Weighted | Activated | None:
         """What it holds, whichever it is."""
         return self.weighted or self.activated
+
+    @property
+    def owner(self) -> str | None:
+        """Whose numbers it holds, of which others may have the same; None for none."""
+        if self.product:
+            return self.product.weights
+        return self.step.activate.owner if self.activated else None
 
     def weight_scale(self) -> np.ndarray:
         """Real value of one step of each feature's weights, float64 (F,), exact."""
@@ -256,6 +277,12 @@ class IntStep:
             if isinstance(node, Add | Mul):
                 known[node.name] = _combined(node, *(known[name] for name in node.inputs))
         return known
+
+
+def _joined(inputs: Sequence[Format]) -> Format:
+    """Format of values side by side: one saturates below the others' width only if all do."""
+    caps = {kind.cap for kind in inputs}
+    return inputs[0] if len(caps) == 1 else replace(inputs[0], cap=None)
 
 
 def _combined(node: Node, a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
@@ -314,7 +341,7 @@ class IntNetwork:
             activated = self.activated[node.owner] if node and not weighted else None
             inputs = tuple(formats[name] for name in step.inputs)
             numbers = weighted or activated
-            formats[step.name] = numbers.output if numbers else inputs[0]
+            formats[step.name] = numbers.output if numbers else _joined(inputs)
             found.append(
                 IntStep(
                     step=step,
@@ -336,6 +363,15 @@ class IntNetwork:
             if isinstance(node, Input | State)
         }
 
+    def formats(self) -> dict[str, Format]:
+        """Format of every value, but of exact sums and products."""
+        found = self.starts
+        for step in self._steps:
+            inside = step.step.nodes[:-1]
+            found |= {n.name: step.input for n in inside if isinstance(n, KEEPS_GRID)}
+            found[step.name] = step.output
+        return found
+
     @property
     def output(self) -> Format:
         return self._steps[-1].output
@@ -344,10 +380,8 @@ class IntNetwork:
         """Everything that is held, by name, in order; of shared weights once."""
         found = {}
         for step in self.walk():
-            if step.weighted:
-                found.setdefault(step.product.weights, step.weighted)
-            elif step.activated:
-                found.setdefault(step.step.activate.owner, step.activated)
+            if step.owner is not None:
+                found.setdefault(step.owner, step.numbers)
         return found
 
     def packed_bytes(self) -> int:
@@ -406,7 +440,7 @@ def _check(step: IntStep) -> None:
         _check_activated(step)
     concat = step.step.find(Concat)
     if concat:
-        same = all(kind == step.output for kind in step.inputs)
+        same = len({replace(kind, cap=None) for kind in step.inputs}) == 1
         _expect(step, "inputs", same, step.inputs, "of one format")
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from quant.calibrate import observe
 from quant.fit import Fitted
 from quant.measure import saturation
-from quant.network import Format, IntLayer, IntNetwork
+from quant.network import Format, IntNetwork, IntStep
 from train.dataset import Dataset
 from train.plots import BLUE, GRAY, ORANGE, canvas, dress, save
 from train.stage import Trained
@@ -31,7 +31,7 @@ def write_pictures(
     name, network = trained.experiment.name, fitted.network
     images = dataset.test.images[:_LOOKED_AT]
     kernels = {
-        layer.name: np.asarray(fitted.model.kernel(layer.name))
+        layer.owner: np.asarray(fitted.model.kernel(layer.owner))
         for layer in _weighted(network)
     }
     save(weights_figure(network, kernels, name=name), folder / "weights.png")
@@ -40,14 +40,23 @@ def write_pictures(
     save(activations_figure(network, seen, cut, name=name), folder / "activations.png")
 
 
-def _weighted(network: IntNetwork) -> list[IntLayer]:
-    return [layer for layer in network.walk() if layer.weighted]
+def _weighted(network: IntNetwork) -> list[IntStep]:
+    """For each set of weights the first step that uses it."""
+    found: dict[str, IntStep] = {}
+    for layer in network.walk():
+        if layer.weighted:
+            found.setdefault(layer.owner, layer)
+    return list(found.values())
 
 
 def weights_figure(
     network: IntNetwork, kernels: dict[str, np.ndarray], *, name: str
 ) -> Figure:
-    """Histogram of every layer's weights, each channel in units of its own step."""
+    """Histogram of every set of weights, each channel in units of its own step.
+
+    Args:
+      kernels: float weights by the name of the weights.
+    """
     figure, panels = _panels(
         _weighted(network),
         f"{name}: weights on their grid",
@@ -57,10 +66,10 @@ def weights_figure(
     )
     for axes, layer in panels:
         high = layer.weighted.weight_high
-        steps = kernels[layer.name] / layer.weight_scale()
+        steps = kernels[layer.owner] / layer.weight_scale()
         clipped = float(np.mean(np.abs(steps) > high + 0.5))
         _histogram(axes, steps.ravel(), -high, high)
-        dress(axes, f"{layer.name}: {layer.weighted.weight_bits} bits")
+        dress(axes, f"{layer.owner}: {layer.weighted.weight_bits} bits")
         axes.set_xlabel(f"weight / step, {100 * clipped:.2f} % clipped", size=8)
     return figure
 
@@ -72,7 +81,13 @@ def activations_figure(
     *,
     name: str,
 ) -> Figure:
-    """Histogram of every layer's float output, with the range its integers reach."""
+    """Histogram of the float output of each layer with weights, with the range that its
+    integers reach.
+
+    Args:
+      seen: float outputs by the name of the step.
+      cut: parts that saturate by the name of the weights.
+    """
     figure, panels = _panels(
         _weighted(network),
         f"{name}: activations and their ranges",
@@ -84,14 +99,14 @@ def activations_figure(
         _histogram(axes, seen[layer.name], kind.low * kind.scale, kind.high * kind.scale)
         axes.set_yscale("log")
         sign = "int" if kind.signed else "uint"
-        dress(axes, f"{layer.name}: {sign}{kind.bits}, step 2^{kind.exponent}")
-        axes.set_xlabel(f"value, {100 * cut[layer.name]:.3f} % saturated", size=8)
+        dress(axes, f"{layer.owner}: {sign}{kind.bits}, step 2^{kind.exponent}")
+        axes.set_xlabel(f"value, {100 * cut[layer.owner]:.3f} % saturated", size=8)
     return figure
 
 
 def _panels(
-    layers: Sequence[IntLayer], title: str, note: str
-) -> tuple[Figure, list[tuple[Axes, IntLayer]]]:
+    layers: Sequence[IntStep], title: str, note: str
+) -> tuple[Figure, list[tuple[Axes, IntStep]]]:
     columns = min(_COLUMNS, len(layers))
     rows = math.ceil(len(layers) / columns)
     figure, _ = canvas(max(2.6 * columns, 6.0), 2.3 * rows, title, note)

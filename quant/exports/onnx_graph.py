@@ -1,84 +1,66 @@
-"""The integer network as an ONNX graph of quantised operators.
+"""The program of an integer network as an ONNX graph of quantised operators.
 
-Every activation is a uint8 tensor: an unsigned format has zero point 0, a signed one
-128, since ONNX Runtime multiplies bytes of two signs fast and fuses a layer only if its
-input and output have one type. A layer with weights is written as real arithmetic
-between DequantizeLinear and QuantizeLinear, which runtimes turn into integer kernels;
-means, padding and tables are integer operators, exact in any runtime.
-
-Images come as (B, H, W, C), planes inside are (B, C, H, W), and flattening goes back.
+A sum or product is written as real arithmetic between DequantizeLinear and
+QuantizeLinear, which runtimes turn into integer kernels; means, padding and tables are
+integer operators, exact in any runtime. How integers stand in tensors: `onnx_builder`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from configs.errors import unknown
-from configs.network import Conv, Dense, Flatten, GlobalPool, Pool
-from quant.network import Format, IntLayer, IntNetwork
+from configs.program import (
+    Activate,
+    Add,
+    Concat,
+    Mul,
+    Node,
+    Pad,
+    Pool,
+    Product,
+    Reshape,
+    Slice,
+    State,
+    entry,
+)
+from quant import normative
+from quant.exports.onnx_builder import (
+    PIXELS_LAST,
+    PLANES,
+    Graph,
+    axis_of,
+    is_wide,
+    zero_point,
+)
+from quant.network import Activated, Format, IntNetwork, IntStep
 
 OPSET = 21
 IR_VERSION = 10
 INPUT = "image"
 OUTPUT = "logits"
 BATCH = "batch"
-_PLANES = (0, 3, 1, 2)
-_PIXELS_LAST = (0, 2, 3, 1)
-
-
-def zero_point(kind: Format) -> int:
-    """The byte that stands for zero."""
-    return 128 if kind.signed else 0
-
-
-class _Graph:
-    """Nodes and constants in the order in which they are added."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-
-    def constant(self, name: str, values: object, dtype: type) -> str:
-        """Adds a constant, once for each name."""
-        if name not in self.constants:
-            array = np.asarray(values, dtype)
-            self.constants[name] = numpy_helper.from_array(array, name)
-        return name
-
-    def add(self, operator: str, inputs: list[str], output: str, **attributes) -> str:
-        """Adds a node named after its one output."""
-        node = helper.make_node(operator, inputs, [output], name=output, **attributes)
-        self.nodes.append(node)
-        return output
-
-    def real(self, name: str, x: str, kind: Format) -> str:
-        """The real numbers that an activation stands for."""
-        return self.add("DequantizeLinear", [x, *self._format(name, kind)], f"{name}.real")
-
-    def quantised(self, name: str, real: str, kind: Format) -> str:
-        """clip(RNE(real / scale) + zero point, 0, 255)"""
-        return self.add("QuantizeLinear", [real, *self._format(name, kind)], name)
-
-    def _format(self, name: str, kind: Format) -> list[str]:
-        return [
-            self.constant(f"{name}.scale", kind.scale, np.float32),
-            self.constant(f"{name}.zero_point", zero_point(kind), np.uint8),
-        ]
+_DOER = "quant.exports.onnx"
 
 
 def build(network: IntNetwork) -> onnx.ModelProto:
     """The whole model: "image" uint8 (B, *input_shape) -> "logits" (B, F)."""
-    graph = _Graph()
+    graph, program = Graph(), network.program
     x = INPUT
-    if len(network.network.input_shape) == 3:
-        x = graph.add("Transpose", [x], "image.planes", perm=_PLANES)
+    if len(program.input.shape) == 3:
+        x = graph.add("Transpose", [x], "image.planes", perm=PLANES)
+    graph.values[program.input.name] = x
+    for node in program.nodes:
+        if isinstance(node, State):
+            graph.values[node.name] = _state(graph, node)
     for layer in network.walk():
-        x = _layer(graph, layer, x)
-    _logits(graph, network, x)
+        _step(graph, layer)
+    _logits(graph, network, graph.values[program.output.name])
     return helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -93,85 +75,134 @@ def build(network: IntNetwork) -> onnx.ModelProto:
     )
 
 
+def value_type(kind: Format) -> int:
+    """Type of the tensor that holds a value inside."""
+    return TensorProto.FLOAT if is_wide(kind) else TensorProto.UINT8
+
+
 def _value(name: str, kind: int, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, [BATCH, *shape])
 
 
 def _logits_type(network: IntNetwork) -> int:
-    return TensorProto.INT8 if network.output.signed else TensorProto.UINT8
+    return helper.np_dtype_to_tensor_dtype(network.output.dtype)
 
 
-def _logits(graph: _Graph, network: IntNetwork, x: str) -> None:
-    """The last layer's values in our order and with zero point 0."""
+def _logits(graph: Graph, network: IntNetwork, x: str) -> None:
+    """The last step's values in our order and with zero point 0."""
     if len(network.network.output_shape) == 3:
-        x = graph.add("Transpose", [x], "logits.pixels", perm=_PIXELS_LAST)
-    if not network.output.signed:
-        graph.add("Identity", [x], OUTPUT)
-        return
-    # Not a second QuantizeLinear: runtimes merge it into the first and fuse no more.
-    wide = graph.add("Cast", [x], "logits.bytes", to=TensorProto.INT32)
-    centre = graph.constant("logits.zero_point", 128, np.int32)
-    values = graph.add("Sub", [wide, centre], "logits.values")
-    graph.add("Cast", [values], OUTPUT, to=TensorProto.INT8)
-
-
-def _layer(graph: _Graph, layer: IntLayer, x: str) -> str:
-    spec = layer.info.spec
-    if layer.weighted:
-        return _weighted(graph, layer, x)
-    if isinstance(spec, Pool):
-        return _pool(graph, layer, x)
-    if isinstance(spec, GlobalPool):
-        return _global_pool(graph, layer, x)
-    if not isinstance(spec, Flatten):
-        raise unknown(spec, "quant.exports.onnx_graph")
-    if len(layer.info.input_shape) == 3:
-        x = graph.add("Transpose", [x], f"{layer.name}.pixels", perm=_PIXELS_LAST)
-    return graph.add("Flatten", [x], layer.name, axis=1)
-
-
-def _weighted(graph: _Graph, layer: IntLayer, x: str) -> str:
-    name, spec, w = layer.name, layer.info.spec, layer.weighted
-    if isinstance(spec, Conv):
-        x, pads = _padded(graph, layer, x)
-    inputs = [graph.real(f"{name}.input", x, layer.input), *_parameters(graph, layer)]
-    if isinstance(spec, Conv):
-        real = graph.add(
-            "Conv",
-            inputs,
-            f"{name}.real",
-            kernel_shape=spec.kernel,
-            strides=spec.stride,
-            pads=pads,
-        )
-    elif isinstance(spec, Dense):
-        real = graph.add("Gemm", inputs, f"{name}.real")
+        x = graph.add("Transpose", [x], "logits.pixels", perm=PIXELS_LAST)
+    kind = network.output
+    if is_wide(kind):
+        steps = graph.constant("logits.steps", 1 / kind.scale, np.float32)
+        values = graph.add("Mul", [x, steps], "logits.values")
+        graph.add("Cast", [values], OUTPUT, to=_logits_type(network))
+    elif kind.signed:
+        # Not a second QuantizeLinear: runtimes merge it into the first and fuse no more.
+        wide = graph.add("Cast", [x], "logits.bytes", to=TensorProto.INT32)
+        centre = graph.constant("logits.zero_point", 128, np.int32)
+        values = graph.add("Sub", [wide, centre], "logits.values")
+        graph.add("Cast", [values], OUTPUT, to=TensorProto.INT8)
     else:
-        raise unknown(spec, "quant.exports.onnx_graph")
-    if w.table is not None:
-        index = graph.quantised(f"{name}.sum", real, w.sum)
-        return _looked_up(graph, layer, index)
-    if w.output.bits == 8:
-        return graph.quantised(name, real, w.output)
-    saturated = graph.quantised(f"{name}.saturated", real, w.output)
-    limits = [
-        graph.constant(f"{name}.{end}", value + zero_point(w.output), np.uint8)
-        for end, value in (("low", w.output.low), ("high", w.output.high))
-    ]
-    return graph.add("Clip", [saturated, *limits], name)
+        graph.add("Identity", [x], OUTPUT)
 
 
-def _parameters(graph: _Graph, layer: IntLayer) -> list[str]:
-    """Real weights, (F, C, R, S) or (inputs, F), and biases (F,)."""
-    name, w = layer.name, layer.weighted
-    convolution = w.weights.ndim == 4
+def _state(graph: Graph, node: State) -> str:
+    """Zeros, as many as there are images."""
+    kind = Format.of(node.grid)
+    batch = graph.add("Shape", [INPUT], "image.batch", start=0, end=1)
+    rest = graph.whole(node.shape)
+    sizes = graph.add("Concat", [batch, rest], f"{node.name}.sizes", axis=0)
+    zero = 0.0 if is_wide(kind) else zero_point(kind)
+    dtype = np.float32 if is_wide(kind) else np.uint8
+    zeros = graph.constant(f"{node.name}.zero", zero, dtype)
+    x = graph.add("Expand", [zeros, sizes], node.name)
+    return _to_planes(graph, x, node)
+
+
+def _step(graph: Graph, layer: IntStep) -> None:
+    """All nodes of a step; the tensors they make are noted in `graph.values`."""
+    whole = layer.whole_pool
+    if whole:
+        x = graph.values[whole.input]
+        graph.values[layer.name] = _global_pool(graph, layer, whole, x)
+        return
+    for node in layer.step.nodes:
+        rule = entry(OPERATORS, node, _DOER)
+        xs = [graph.values[name] for name in node.inputs]
+        graph.values[node.name] = rule(graph, layer, node, *xs)
+
+
+def _padding(graph: Graph, layer: IntStep, node: Pad, x: str) -> str:
+    """The input with something around it; zeros before a product are left to that."""
+    last = node is layer.step.nodes[-1]
+    output = node.name if last else f"{layer.name}.padded"
+    if not any(map(any, node.pads)):
+        return graph.add("Identity", [x], output) if last else x
+    if node.kind == "zero":
+        return _zeros(graph, layer, node, x, output) if last else x
+    if node.kind == "edge":
+        return graph.add("Pad", [x, _around(graph, layer, node)], output, mode="edge")
+    around = _around(graph, layer, node)
+    shape, (rows, columns) = layer.input_shape, node.pads
+    inside = np.ones((1, 1, *shape[:2]), bool)
+    inside = np.pad(inside, [(0, 0), (0, 0), rows, columns])
+    mask = graph.constant(f"{layer.name}.inside", inside, np.bool_)
+    zeros = graph.add("Pad", [x, around], f"{layer.name}.zeros")
+    mean = _mean(graph, x, shape, keepdims=1, output=f"{layer.name}.mean")
+    return graph.add("Where", [mask, zeros, mean], output)
+
+
+def _around(graph: Graph, layer: IntStep, node: Pad | Pool) -> str:
+    (top, bottom), (left, right) = node.pads
+    sizes = [0, 0, top, left, 0, 0, bottom, right]
+    return graph.constant(f"{layer.name}.pads", sizes, np.int64)
+
+
+def _zeros(graph: Graph, layer: IntStep, node: Pad | Pool, x: str, output: str) -> str:
+    """Zeros around planes."""
+    zero = zero_point(layer.input)
+    byte = graph.constant(f"{layer.name}.pads.value", zero, np.uint8)
+    return graph.add("Pad", [x, _around(graph, layer, node), byte], output)
+
+
+def _product(graph: Graph, layer: IntStep, node: Product, x: str) -> str:
+    """Sums as real numbers, the bias added."""
+    name = layer.name
+    inputs = [graph.real(f"{name}.input", x, layer.input)]
+    inputs += _parameters(graph, layer, node)
+    if node.kernel is None:
+        return graph.add("Gemm", inputs, f"{name}.real")
+    pad = layer.step.find(Pad)
+    zeros = pad is not None and pad.kind == "zero"
+    (top, bottom), (left, right) = pad.pads if zeros else ((0, 0), (0, 0))
+    further: dict[str, Any] = {}
+    if node.groups > 1:
+        further["group"] = node.groups
+    if node.dilation != (1, 1):
+        further["dilations"] = node.dilation
+    return graph.add(
+        "Conv",
+        inputs,
+        f"{name}.real",
+        kernel_shape=node.kernel,
+        strides=node.stride,
+        pads=[top, left, bottom, right],
+        **further,
+    )
+
+
+def _parameters(graph: Graph, layer: IntStep, node: Product) -> list[str]:
+    """Real weights, (F, C, R, S) or (inputs, F), and biases (F,); shared ones once."""
+    w, convolution = layer.weighted, node.kernel is not None
+    prefix = graph.owned(node.weights, layer.name, layer.input)
     weights = w.weights.transpose(3, 2, 0, 1) if convolution else w.weights
     scale = layer.weight_scale()
     stored = {"weights": (weights, np.int8, scale, 0 if convolution else 1)}
     stored["bias"] = (w.bias, np.int32, scale * layer.input.scale, 0)
     names = []
     for kind, (values, dtype, steps, axis) in stored.items():
-        tensor = graph.constant(f"{name}.{kind}", values, dtype)
+        tensor = graph.constant(f"{prefix}.{kind}", values, dtype)
         scales = graph.constant(f"{tensor}.scale", steps, np.float32)
         # Optional, but ONNX Runtime leaves a Gemm in float without it.
         zeros = graph.constant(f"{tensor}.zero_point", np.zeros_like(w.bias), dtype)
@@ -180,40 +211,52 @@ def _parameters(graph: _Graph, layer: IntLayer) -> list[str]:
     return names
 
 
-def _looked_up(graph: _Graph, layer: IntLayer, index: str) -> str:
-    """The table's entry for each requantised sum, whose byte is s + 128."""
-    name, w = layer.name, layer.weighted
-    entries = w.table.astype(np.int32) + zero_point(w.output)
-    table = graph.constant(f"{name}.table", entries, np.uint8)
-    wide = graph.add("Cast", [index], f"{name}.index", to=TensorProto.INT32)
-    return graph.add("Gather", [table, wide], name, axis=0)
+def _activate(graph: Graph, layer: IntStep, node: Activate, x: str) -> str:
+    """Real sums or products, or a value, brought to a grid, through a table if any."""
+    name, numbers = layer.name, layer.numbers
+    alone = layer.step.nodes == (node,)
+    if alone and not is_wide(layer.input):
+        return _mapped(graph, layer, node, x)
+    if numbers.table is None:
+        return graph.brought_back(name, x, numbers.output)
+    index = graph.quantised(f"{name}.sum", x, numbers.sum)
+    owner = layer.product.weights if layer.weighted else node.owner
+    prefix = graph.owned(f"{owner}.table", f"{name}.table", "bytes")
+    entries = numbers.table.astype(np.int32) + zero_point(numbers.output)
+    return graph.looked_up(name, entries, index, prefix)
 
 
-def _padded(graph: _Graph, layer: IntLayer, x: str) -> tuple[str, list[int]]:
-    """Input with its mean or edge around it, and the zeros that are left to Conv."""
-    name, spec, shape = layer.name, layer.info.spec, layer.info.input_shape
-    (top, bottom), (left, right) = spec.pads(shape)
-    pads = [top, left, bottom, right]
-    if spec.padding in ("valid", "zero") or not any(pads):
-        return x, pads
-    around = graph.constant(
-        f"{name}.pads", [0, 0, top, left, 0, 0, bottom, right], np.int64
-    )
-    if spec.padding == "edge":
-        return graph.add("Pad", [x, around], f"{name}.padded", mode="edge"), [0] * 4
-    inside = np.pad(np.ones((1, 1, *shape[:2]), bool), [(0, 0), (0, 0), *spec.pads(shape)])
-    mask = graph.constant(f"{name}.inside", inside, np.bool_)
-    zeros = graph.add("Pad", [x, around], f"{name}.zeros")
-    mean = _mean(graph, layer, x, keepdims=1, output=f"{name}.mean")
-    return graph.add("Where", [mask, zeros, mean], f"{name}.padded"), [0] * 4
+def _mapped(graph: Graph, layer: IntStep, node: Activate, x: str) -> str:
+    """A byte for each byte, looked up. Not QuantizeLinear of DequantizeLinear: runtimes
+    merge such pairs with their neighbours and then round once where we round twice."""
+    low, kind = -zero_point(layer.input), layer.input
+    bytes_ = np.clip(np.arange(256) + low, kind.low, kind.high)
+    entries = mapped(bytes_, kind, layer.activated) + zero_point(layer.output)
+    prefix = graph.owned(f"{node.owner}.bytes", f"{layer.name}.bytes", kind)
+    return graph.looked_up(layer.name, entries, x, prefix)
 
 
-def _pool(graph: _Graph, layer: IntLayer, x: str) -> str:
-    name, spec = layer.name, layer.info.spec
-    window, strides = list(spec.window), list(spec.stride)
-    if spec.kind == "max":
-        return graph.add("MaxPool", [x], name, kernel_shape=window, strides=strides)
-    channels = layer.info.input_shape[2]
+def mapped(values: np.ndarray, kind: Format, numbers: Activated) -> np.ndarray:
+    """What integers of a format become on a grid of their own, int64."""
+    shift = numbers.sum.exponent - kind.exponent
+    y = normative.rescale(values.astype(np.int64), shift, numbers.sum)
+    return y if numbers.table is None else numbers.table.astype(np.int64)[y + 128]
+
+
+def _pool(graph: Graph, layer: IntStep, node: Pool, x: str) -> str:
+    name = layer.name if node is layer.step.nodes[-1] else node.name
+    window, strides = list(node.window), list(node.stride)
+    padded = any(map(any, node.pads))
+    if node.kind == "max":
+        (top, bottom), (left, right) = node.pads
+        # Nothing that is padded here wins.
+        further = {"pads": [top, left, bottom, right]} if padded else {}
+        return graph.add(
+            "MaxPool", [x], name, kernel_shape=window, strides=strides, **further
+        )
+    if padded:
+        x = _zeros(graph, layer, node, x, f"{name}.padded")
+    channels = node.shape[2]
     ones = graph.constant(f"{name}.ones", np.ones((channels, 1, *window)), np.uint8)
     # A depthwise convolution with ones is the one integer window sum that ONNX has.
     sums = graph.add(
@@ -224,38 +267,86 @@ def _pool(graph: _Graph, layer: IntLayer, x: str) -> str:
         strides=strides,
         group=channels,
     )
-    return _rounded(graph, name, sums, math.prod(window))
+    return graph.divided(name, sums, math.prod(window))
 
 
-def _global_pool(graph: _Graph, layer: IntLayer, x: str) -> str:
-    if layer.info.spec.kind == "mean":
-        return _mean(graph, layer, x, keepdims=0, output=layer.name)
+def _global_pool(graph: Graph, layer: IntStep, node: Pool, x: str) -> str:
+    if node.kind == "mean":
+        return _mean(graph, x, node.window, keepdims=0, output=layer.name)
     axes = graph.constant("plane_axes", [2, 3], np.int64)
     return graph.add("ReduceMax", [x, axes], layer.name, keepdims=0)
 
 
-def _mean(graph: _Graph, layer: IntLayer, x: str, *, keepdims: int, output: str) -> str:
+def _mean(graph: Graph, x: str, shape: tuple, *, keepdims: int, output: str) -> str:
     """Mean byte of each plane."""
     axes = graph.constant("plane_axes", [2, 3], np.int64)
     wide = graph.add("Cast", [x], f"{output}.wide", to=TensorProto.INT32)
     sums = graph.add("ReduceSum", [wide, axes], f"{output}.sums", keepdims=keepdims)
-    return _rounded(graph, output, sums, math.prod(layer.info.input_shape[:2]))
+    return graph.divided(output, sums, math.prod(shape[:2]))
 
 
-def _rounded(graph: _Graph, name: str, sums: str, count: int) -> str:
-    """RNE(sums / count) in int32, as bytes; sums are not negative.
+def _reshape(graph: Graph, layer: IntStep, node: Reshape, x: str) -> str:
+    rank = len(layer.input_shape)
+    before = next((n for n in layer.step.nodes if n.name == node.input), None)
+    rank = len(before.shape) if before else rank
+    if rank == 3:
+        x = graph.add("Transpose", [x], f"{layer.name}.pixels", perm=PIXELS_LAST)
+    if len(node.shape) == 1:
+        return graph.add("Flatten", [x], layer.name, axis=1)
+    planes = len(node.shape) == 3
+    name = f"{layer.name}.rows" if planes else layer.name
+    x = graph.add("Reshape", [x, graph.whole((-1, *node.shape))], name)
+    return graph.add("Transpose", [x], layer.name, perm=PLANES) if planes else x
 
-    floor(sums / count) = q, then floor((sums + floor((count - 1) / 2) + e) / count), with
-    e = q mod 2 if count is even (a half goes up to an even number), else 0 (there is no
-    half). Bytes with zero point 128 round alike, since 128 is even.
-    """
-    divisor = graph.constant(f"{name}.count", count, np.int32)
-    if count % 2 == 0:
-        floor = graph.add("Div", [sums, divisor], f"{name}.floor")
-        two = graph.constant("two", 2, np.int32)
-        odd = graph.add("Mod", [floor, two], f"{name}.odd")
-        sums = graph.add("Add", [sums, odd], f"{name}.odd_up")
-    half = graph.constant(f"{name}.half", (count - 1) // 2, np.int32)
-    raised = graph.add("Add", [sums, half], f"{name}.raised")
-    mean = graph.add("Div", [raised, divisor], f"{name}.quotient")
-    return graph.add("Cast", [mean], name, to=TensorProto.UINT8)
+
+def _to_planes(graph: Graph, x: str, node: Node) -> str:
+    if len(node.shape) != 3:
+        return x
+    return graph.add("Transpose", [x], f"{node.name}.planes", perm=PLANES)
+
+
+def _slice(graph: Graph, layer: IntStep, node: Slice, x: str) -> str:
+    axis = axis_of(node.axis, len(layer.input_shape))
+    ends = [graph.whole((at,)) for at in (node.start, node.stop, axis)]
+    return graph.add("Slice", [x, *ends], node.name)
+
+
+def _concat(graph: Graph, layer: IntStep, node: Concat, *xs: str) -> str:
+    axis = axis_of(node.axis, len(node.shape))
+    return graph.add("Concat", list(xs), node.name, axis=axis)
+
+
+def _combined(operator: str) -> Callable[..., str]:
+    """The real arithmetic of two values."""
+
+    def combine(graph: Graph, layer: IntStep, node: Add | Mul, *xs: str) -> str:
+        known = dict(zip(layer.step.inputs, layer.inputs, strict=True))
+        shapes = dict(zip(layer.step.inputs, layer.input_shapes, strict=True))
+        reals = []
+        for index, (name, x) in enumerate(zip(node.inputs, xs, strict=True)):
+            # A vector meets every position of a map: its channels are the planes.
+            missing = len(node.shape) - len(shapes.get(name, node.shape))
+            if missing:
+                first = 2 if len(node.shape) == 3 else 1
+                axes = graph.whole(tuple(range(first, first + missing)))
+                x = graph.add("Unsqueeze", [x, axes], f"{node.name}.factor{index}")
+            if name in known:
+                x = graph.real(f"{node.name}.input{index}", x, known[name])
+            reals.append(x)
+        return graph.add(operator, reals, f"{node.name}.real")
+
+    return combine
+
+
+# What each operator is in the graph: (graph, step, node, tensors it takes) -> its tensor.
+OPERATORS: dict[type[Node], Callable[..., str]] = {
+    Pad: _padding,
+    Product: _product,
+    Activate: _activate,
+    Pool: _pool,
+    Reshape: _reshape,
+    Slice: _slice,
+    Concat: _concat,
+    Add: _combined("Add"),
+    Mul: _combined("Mul"),
+}

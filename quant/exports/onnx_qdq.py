@@ -14,13 +14,16 @@ from collections.abc import Callable
 import numpy as np
 import onnxruntime
 from jaxtyping import Integer, UInt8
-from onnx import TensorProto, helper
+from onnx import helper
 
 from configs.errors import InputError
-from configs.network import Conv, Dense, Flatten, GlobalPool, Layer, Network, Pool
+from configs.network import Conv, Dense, Layer, Network
+from configs.program import Add, Node, Pad, Pool, Product
 from quant import normative
 from quant.exports import onnx_check, onnx_graph
-from quant.network import PIXELS, Format, IntLayer, IntNetwork, Weighted
+from quant.exports.limits import Limit, first_clause, nothing, only_bytes, product_limit
+from quant.exports.onnx_builder import is_wide, zero_point
+from quant.network import PIXELS, Format, IntNetwork, IntStep, Weighted
 
 FILE = "model.onnx"
 RUNTIME = "onnxruntime"
@@ -31,27 +34,55 @@ _ERRORS_ONLY = 3
 Run = Callable[[UInt8[np.ndarray, "n ..."]], Integer[np.ndarray, "n ..."]]
 
 
-def unsupported(layer: IntLayer) -> str | None:
-    """What of a layer ONNX cannot express exactly, as a clause; None if nothing.
+# Exponents apart beyond which adding 128 to a sum of two values no longer fits float32.
+_SHIFT_LIMIT = 16
+
+
+def unsupported(layer: IntStep) -> str | None:
+    """What of a step ONNX cannot express exactly, as a clause; None if nothing.
 
     Means are integer operators in int32; nothing they compute for k pixels reaches
-    256 * k. Everything else holds for each layer that `IntNetwork` accepts.
+    256 * k. Everything else holds for each step that `IntNetwork` accepts.
     """
-    spec, shape = layer.info.spec, layer.info.input_shape
-    if isinstance(spec, Pool) and spec.kind == "mean":
-        return _mean_limit("pooling", math.prod(spec.window))
-    if isinstance(spec, GlobalPool) and spec.kind == "mean":
-        return _mean_limit("pooling", math.prod(shape[:2]))
-    if isinstance(spec, Conv) and spec.padding == "mean":
-        return _mean_limit("padding", math.prod(shape[:2]))
-    known = isinstance(spec, Conv | Dense | Pool | GlobalPool | Flatten)
-    return None if known else f"operator for the kind {type(spec).__name__}"
+    return first_clause(LIMITS, layer)
 
 
 def _mean_limit(what: str, pixels: int) -> str | None:
     if 256 * pixels < 2**31:
         return None
     return f"mean {what} of {pixels} pixels, whose sum can leave 32 bits"
+
+
+def _pad_limit(layer: IntStep, node: Pad) -> str | None:
+    if node.kind == "mean":
+        wide = _mean_limit("padding", math.prod(layer.input_shape[:2]))
+        return wide or only_bytes(layer, "padding")
+    return only_bytes(layer, "padding")
+
+
+def _pool_limit(layer: IntStep, node: Pool) -> str | None:
+    if node.kind == "mean":
+        wide = _mean_limit("pooling", math.prod(node.window))
+        return wide or only_bytes(layer, "pooling")
+    return only_bytes(layer, "pooling")
+
+
+def _add_limit(layer: IntStep, node: Add) -> str | None:
+    exponents = [layer.wide()[name][0] for name in node.inputs]
+    shift = layer.output.exponent - min(exponents)
+    if shift <= _SHIFT_LIMIT:
+        return None
+    return f"sum whose parts are 2^{shift} times finer than itself"
+
+
+# What of an operator cannot be written: (step, node) -> a clause or None.
+LIMITS: dict[type[Node], Limit] = {
+    **{kind: nothing for kind in onnx_graph.OPERATORS},
+    Pad: _pad_limit,
+    Product: product_limit,
+    Pool: _pool_limit,
+    Add: _add_limit,
+}
 
 
 def encode(network: IntNetwork) -> bytes:
@@ -121,18 +152,23 @@ def layer_outputs(
     dtype of the layer's output."""
     model = onnx_check.parse(content)
     for layer in network.walk():
-        shape = [onnx_graph.BATCH, *([None] * len(layer.info.output_shape))]
-        value = helper.make_tensor_value_info(layer.name, TensorProto.UINT8, shape)
+        shape = [onnx_graph.BATCH, *([None] * len(layer.shape))]
+        kind = onnx_graph.value_type(layer.output)
+        value = helper.make_tensor_value_info(layer.name, kind, shape)
         model.graph.output.append(value)
     found = _run(session(model.SerializeToString()), images)
     return {layer.name: _decoded(layer, found[layer.name]) for layer in network.walk()}
 
 
-def _decoded(layer: IntLayer, stored: np.ndarray) -> np.ndarray:
-    """Bytes of the graph in our order, container and zero point."""
-    values = stored.astype(np.int16) - onnx_graph.zero_point(layer.output)
+def _decoded(layer: IntStep, stored: np.ndarray) -> np.ndarray:
+    """A tensor of the graph in our order, container and zero point."""
+    kind = layer.output
+    if is_wide(kind):
+        values = stored / np.float32(kind.scale)
+    else:
+        values = stored.astype(np.int16) - zero_point(kind)
     ours = values.transpose(0, 2, 3, 1) if values.ndim == 4 else values
-    return np.ascontiguousarray(ours.astype(layer.output.dtype))
+    return np.ascontiguousarray(ours.astype(kind.dtype))
 
 
 @functools.cache
@@ -165,17 +201,16 @@ def self_test() -> None:
 def _largest_products(spec: Layer, shape: tuple[int, ...]) -> IntNetwork:
     """One layer whose pixels, weights and sums are as large as they can be."""
     network = Network(input_shape=shape, layers=(spec,))
-    (info,) = network.walk()
-    kernel = (*getattr(spec, "kernel", ()), shape[-1], spec.features)
-    remainders = np.arange(spec.features)
-    weights = np.where(remainders % 2, -127, 127) * np.ones(kernel, np.int64)
-    products = 255 * weights.reshape(-1, spec.features).sum(0)
+    (node,) = network.program.products
+    remainders = np.arange(node.features)
+    weights = np.where(remainders % 2, -127, 127) * np.ones(node.weight_shape, np.int64)
+    products = 255 * weights.reshape(-1, node.features).sum(0)
     output = Format(signed=False, exponent=PIXELS.exponent)
     weighted = Weighted(
         weights=weights.astype(np.int8),
         bias=(remainders - products).astype(np.int32),
-        multiplier=np.full(spec.features, 65535, np.int32),
+        multiplier=np.full(node.features, 65535, np.int32),
         sum=output,
         output=output,
     )
-    return IntNetwork(network=network, weighted={info.name: weighted})
+    return IntNetwork(network=network, weighted={node.weights: weighted})

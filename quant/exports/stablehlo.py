@@ -2,7 +2,7 @@
 
 The program is `execute.run` itself, for any number of images and for CPU, GPU and TPU:
 one entry point, "image" uint8 (batch, *input_shape) to the integer outputs of every
-layer in order, the last of which are the logits. It holds integers only.
+step in order, the last of which are the logits. It holds integers only.
 
 A serialised program is code: JAX asks that it be trusted, and its parser survives no
 hostile bytes. So nothing here parses a file to judge it. `differences` compares bytes
@@ -22,8 +22,11 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Integer, UInt8
 
-from quant.execute import run
-from quant.network import IntLayer, IntNetwork
+from configs.errors import InputError
+from configs.program import Activate, Node, Product
+from quant.execute import MOVES, run
+from quant.exports.limits import Limit, first_clause, nothing
+from quant.network import IntNetwork, IntStep
 
 FILE = "model.stablehlo"
 RUNTIME = "stablehlo"
@@ -34,14 +37,23 @@ _CHUNK = 256
 _WRITER = re.compile(rb"lockstep_jax_([0-9a-z_]+)_jaxlib_([0-9a-z_]+?)_end")
 
 
-def unsupported(layer: IntLayer) -> str | None:
-    """None for every layer: the program is the integer arithmetic itself, which refuses
-    what it does not know (`quant.execute`)."""
-    return None
+# The program is the integer arithmetic itself, which refuses what it does not know.
+LIMITS: dict[type[Node], Limit] = dict.fromkeys((Product, Activate, *MOVES), nothing)
+
+
+def unsupported(layer: IntStep) -> str | None:
+    """None for every step of operators that `quant.execute` knows."""
+    return first_clause(LIMITS, layer)
 
 
 def encode(network: IntNetwork) -> bytes:
     """The file; the same bytes for the same network, JAX and jaxlib."""
+    for layer in network.walk():
+        if clause := unsupported(layer):
+            raise InputError(
+                f"`{layer.name}` cannot be written to {FILE}: {clause}; leave stablehlo "
+                f"out with --formats."
+            )
     layers = [layer.name for layer in network.walk()]
 
     def program(image: UInt8[Array, "batch ..."]) -> tuple[jax.Array, ...]:
@@ -90,7 +102,7 @@ def open_session(
 def layer_outputs(
     content: bytes, network: IntNetwork, images: UInt8[np.ndarray, "n ..."]
 ) -> dict[str, Integer[np.ndarray, "n ..."]]:
-    """Output of every layer by name, as the file computes it; see `open_session`."""
+    """Output of every step by name, as the file computes it; see `open_session`."""
     exported = export.deserialize(bytearray(content))
     outputs = _chunked(exported, jax.jit(exported.call), images)
     names = [layer.name for layer in network.walk()]
@@ -128,11 +140,11 @@ def differences(content: bytes, network: IntNetwork) -> str | None:
             f"compared with what jax {jax.__version__} with jaxlib {jaxlib.__version__} "
             f"writes; use those, or export it again."
         )
-    for layer in network.walk():
-        for name, array in layer.weighted.tensors().items() if layer.weighted else ():
+    for owner, numbers in network.numbers().items():
+        for name, array in numbers.tensors().items():
             found = _tensor_difference(content, fresh, array)
             if found:
-                return f"`{layer.name}.{name}` {found}"
+                return f"`{owner}.{name}` {found}"
     return _first_byte(content, fresh)
 
 

@@ -16,16 +16,18 @@ from configs.errors import InputError
 from quant.exports.tflite_builder import with_outputs
 from quant.exports.tflite_compare import differences
 from quant.exports.tflite_layers import (
+    LIMITS,
     ROUNDING,
     encode,
-    from_stored,
     tensor_name,
     unsupported,
 )
+from quant.exports.tflite_values import from_stored, is_wide
 from quant.network import IntNetwork
 
 __all__ = [
     "FILE",
+    "LIMITS",
     "RUNTIME",
     "differences",
     "encode",
@@ -99,7 +101,8 @@ def layer_outputs(
     parts = list(_chunks(loaded, images))
     outputs = {}
     for index, layer in enumerate(layers):
-        empty = np.empty((0, *layer.info.output_shape), np.int8)
+        dtype = np.float32 if is_wide(layer.output) else np.int8
+        empty = np.empty((0, *layer.shape), dtype)
         stored = np.concatenate([empty, *(part[index] for part in parts)])
         outputs[layer.name] = from_stored(stored, layer.output)
     return outputs

@@ -30,6 +30,10 @@ _VERSIONS = {
     "CONCATENATION": 2,
     "MINIMUM": 2,
     "MAXIMUM": 2,
+    "DEQUANTIZE": 2,
+    "PAD": 2,
+    "PADV2": 2,
+    "SLICE": 2,
 }
 
 
@@ -104,6 +108,10 @@ class Builder:
             s.TensorT(name=name, shape=_int32(shape), type=kind, quantization=quantization)
         )
         return len(self._graph.tensors) - 1
+
+    def type_of(self, tensor: int) -> int:
+        """Type of the values of a tensor, as the schema counts them."""
+        return self._graph.tensors[tensor].type
 
     def operator(
         self, code: str, inputs: Sequence[int], output: int, kind: str = "", **options: Any

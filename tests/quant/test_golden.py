@@ -13,6 +13,7 @@ import pytest
 
 from configs.errors import InputError
 from configs.network import Conv, Dense, Network
+from configs.program import Concat, Slice
 from quant import files as stored_files
 from quant import golden, normative
 
@@ -35,7 +36,9 @@ def parsed(text: str, bits: int, signed: bool) -> list[int]:
     return values
 
 
-def from_mem(files, layer: str, image: int) -> dict[str, tuple[list[int], list[int]]]:
+def from_mem(
+    files, layer: str, image: int | None
+) -> dict[str, tuple[list[int], list[int]]]:
     """Values and shape of every array of a layer and an image, from the text alone."""
     held = {}
     for entry in json.loads(files["golden/index.json"])["files"]:
@@ -95,25 +98,59 @@ def test_both_formats_hold_every_array_of_the_normative_arithmetic(name):
     seen = 0
     for step in normative.steps(network, pixels):
         layer = step.layer.name
-        expected = {"input": step.input, "output": step.output}
+        if step.layer.step.find((Slice, Concat)):
+            assert from_mem(files, layer, 0) == {}, "it makes no number"
+            continue
+        several = len(step.inputs) > 1
+        expected = {
+            f"input{i if several else ''}": array for i, array in enumerate(step.inputs)
+        }
+        expected["output"] = step.output
         if step.layer.weighted:
             expected |= {
                 name: getattr(step, name) for name in ("products", "sums", "requantised")
             }
         for image in (0, 1):
             held = from_mem(files, layer, image)
-            own = step.layer.weighted.tensors() if step.layer.weighted else {}
+            numbers = step.layer.numbers
+            own = numbers.tensors() if numbers else {}
+            owner = step.layer.owner
+            held |= from_mem(files, owner, None) if owner else {}
             everything = own | {name: batch[image] for name, batch in expected.items()}
             assert held.keys() == everything.keys()
             for tensor, array in everything.items():
-                stem = f"{layer}.{tensor}"
-                stem = stem if tensor in own else f"image{image}.{stem}"
+                stem = f"{owner}.{tensor}"
+                stem = stem if tensor in own else f"image{image}.{layer}.{tensor}"
                 data = np.load(io.BytesIO(files[f"golden/{stem}.npy"]), allow_pickle=False)
                 assert np.array_equal(data, array)
-                assert data.dtype.str in ("|i1", "|u1", "<i4")
+                assert data.dtype.str in ("|i1", "|u1", "<i2", "<i4")
                 assert held[tensor] == (array.ravel().tolist(), list(array.shape))
                 seen += 1
     assert seen > 20
+
+
+def test_what_steps_share_stands_there_once():
+    """Weights and tables of a recurrence, under their owner's name; 16 bits keep all."""
+    _, _, files = made("lstm")
+    index = json.loads(files["golden/index.json"])["files"]
+    own = [e for e in index if e["image"] is None and e["path"].endswith(".npy")]
+    names = [f"{e['layer']}.{e['tensor']}" for e in own]
+    assert len(set(names)) == len(names)
+    assert {"lstm1.weights", "lstm1.i.table", "lstm2.squashed.table"} <= set(names)
+    cells = [e for e in index if e["path"].startswith("image1.lstm1.t3.cell_out.output")]
+    assert [(e["bits"], e["signed"]) for e in cells] == [(16, True)] * 2
+    text = files["golden/image1.lstm1.t3.cell_out.output.mem"].decode()
+    assert text.splitlines()[0].endswith("16-bit two's complement")
+    assert all(len(line) == 4 for line in text.splitlines()[1:])
+    assert max(map(abs, parsed(text, 16, True))) > 255, "or a byte would do"
+
+
+@pytest.mark.parametrize("name", ["lstm", "cells", "branches"])
+def test_a_program_takes_and_verifies_them(name, tmp_path):
+    network, pixels, files = made(name)
+    assert golden.differences(files, network) is None
+    held = np.load(io.BytesIO(files[golden.image_name(network, 1)]), allow_pickle=False)
+    np.testing.assert_array_equal(held, pixels[1])
 
 
 def test_the_first_line_says_what_follows():

@@ -6,17 +6,22 @@ import os
 import tracemalloc
 
 import forge
+import integers
+import numpy as np
 import pytest
+import version1
 
+from configs import stored
 from configs.errors import InputError
-from quant import files
+from configs.network import Lstm, Network
+from quant import files, normative
 
 WRONG = (None, True, -1, 0, 1, 17, 2**62, 0.5, 16.0, "", "x", [], [1], {}, {"a": 1})
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return forge.saved(tmp_path)
+@pytest.fixture(params=forge.VERSIONS)
+def folder(request, tmp_path):
+    return forge.VERSIONS[request.param](tmp_path)
 
 
 def leaves(node, path=()):
@@ -46,7 +51,10 @@ def parts(manifest):
 
 
 # Of a layer with a table; without one the sum is the output, which stands elsewhere too.
-SUM_EXPONENT = ("layers", 0, "weighted", "sum", "exponent")
+SUM_EXPONENTS = (
+    ("layers", 0, "weighted", "sum", "exponent"),
+    ("numbers", "conv1", "sum", "exponent"),
+)
 
 
 def is_choice(path, value) -> bool:
@@ -57,7 +65,7 @@ def is_choice(path, value) -> bool:
         or (path[0] == "classes" and len(path) == 2 and type(value) is str)
         or (size and type(value) is int and value >= 0)
         or (path[-1] == "shift" and type(value) is int and value in range(16, 22))
-        or (path == SUM_EXPONENT and type(value) is int and abs(value) <= 32)
+        or (path in SUM_EXPONENTS and type(value) is int and abs(value) <= 32)
         or (path == ("versions",) and value == {})
     )
 
@@ -102,10 +110,80 @@ def test_a_field_too_much_or_too_few_is_refused(folder):
 
 
 def test_another_version_is_refused(folder):
-    forge.sign(folder, {**forge.read(folder), "version": 2})
+    tree = forge.read(folder)
+    forge.sign(folder, {**tree, "version": 3})
     forge.refused(
-        folder, r"manifest.json.version` \(=2\) must be 1; quantise the run again"
+        folder, r"manifest.json.version` \(=3\) must be 1 or 2; quantise the run again"
     )
+    # Nor is one version read as the other.
+    forge.sign(folder, {**tree, "version": 3 - tree["version"]})
+    forge.refused(folder, r"manifest.json.(layers|nodes|numbers)` is missing")
+
+
+def test_a_run_of_version_1_is_read_as_it_was_written(tmp_path):
+    """Byte for byte, by a writer that is no part of the program any more."""
+    folder = version1.write(tmp_path / "old")
+    held = files.load(folder)
+    assert held.manifest["version"] == 1
+    assert held.manifest == forge.read(folder)
+    pixels = (np.arange(24).reshape(4, 2, 3, 1) * 37 % 256).astype(np.uint8)
+    assert normative.run(held.network, pixels).tolist() == version1.OUTPUTS
+    again = tmp_path / "new"
+    files.save(held.network, again, source=held.manifest["source"], files={})
+    assert forge.read(again)["version"] == 2
+    tensors = [(f / "model.safetensors").read_bytes() for f in (folder, again)]
+    assert tensors[0] == tensors[1]
+    described = [forge.read(f)["tensors"] for f in (folder, again)]
+    assert described[0] == described[1]
+
+
+@pytest.mark.parametrize("name", ["residual", "branches", "lstm", "cells"])
+def test_version_1_holds_layers_in_a_row_alone(name, folder):
+    """A network that forks or keeps a state is refused under that version, whatever else
+    the manifest says."""
+    tree = forge.read(folder)
+    tree["network"] = stored.to_dict(integers.spec(name))
+    forge.sign(folder, tree)
+    says = "must be 2 for a network" if tree["version"] == 1 else "numbers"
+    forge.refused(folder, says)
+
+
+@pytest.mark.parametrize("name", integers.SPECS)
+def test_every_program_is_stored_and_read(name, tmp_path):
+    network = integers.filled(integers.spec(name), weight_bits=6, activation_bits=7)
+    files.save(network, tmp_path, source={}, files={})
+    assert forge.same(files.load(tmp_path).network, network)
+    tree = forge.read(tmp_path)
+    nodes = {node["name"]: node for node in tree["nodes"]}
+    assert list(nodes) == [node.name for node in network.program.nodes]
+    for node in network.program.nodes:
+        said = nodes[node.name]
+        assert said["operator"] == type(node).__name__
+        assert said["inputs"] == list(node.inputs)
+        assert said["shape"] == list(node.shape)
+        for field, value in said["attributes"].items():
+            assert stored.canonical(stored.to_dict(getattr(node, field))) == (
+                stored.canonical(value)
+            )
+    # What is right follows from the graph that the manifest draws, numbers included.
+    for step in normative.steps(network, integers.images(network.network, 2)):
+        kind = nodes[step.layer.name]["format"]
+        assert (kind["signed"], kind["bits"]) == (
+            step.layer.output.signed, step.layer.output.bits
+        )  # fmt: skip
+        assert step.output.min() >= step.layer.output.low
+
+
+def test_a_sequence_without_end_is_refused(folder):
+    """Whatever its length, before a node of it is made for each step."""
+    tree = forge.read(folder)
+    tree["network"] = stored.to_dict(
+        Network(input_shape=(4, 2, 1), layers=(Lstm(features=2),))
+    )
+    for steps in (10**5, 10**9, 10**18):
+        tree["network"]["input_shape"][0] = steps
+        forge.sign(folder, tree)
+        forge.refused(folder, "at most 65536 operators")
 
 
 def test_another_way_to_write_the_same_manifest_is_refused(folder):
@@ -162,7 +240,11 @@ def huge(folder, features):
     for name in ("weights", "bias", "multiplier"):
         tensor = tree["tensors"][f"dense1.{name}"]
         tensor["shape"][-1] = features
-    tree["layers"][2]["output_shape"] = [features]
+    if tree["version"] == 1:
+        tree["layers"][2]["output_shape"] = [features]
+    else:
+        for node in tree["nodes"][-2:]:
+            node["shape"] = [features]
     return tree
 
 

@@ -57,7 +57,7 @@ def test_weights_are_drawn_in_steps_of_their_channel(network):
 
 def test_activations_are_drawn_with_the_range_of_their_integers(network):
     seen = {
-        layer.name: DRAW.normal(size=(4, *layer.info.output_shape))
+        layer.name: DRAW.normal(size=(4, *layer.shape))
         for layer in network.walk()
         if layer.weighted
     }

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from configs.errors import InputError
 from configs.network import Conv, Dense, GlobalPool, Network
-from quant import files, manifest
+from quant import files, manifest, manifest_v1
 
 # What stands beside the network in `saved`.
 FURTHER = {"model.onnx": b"onnx", "golden/index.json": b"{}", "golden/a.mem": b"00\n"}
@@ -66,6 +66,19 @@ def saved(folder: Path) -> Path:
     return folder / "quant"
 
 
+def saved_by_version_1(folder: Path) -> Path:
+    """The same as files were before networks were programs."""
+    folder = saved(folder)
+    whole = read(folder)
+    first = {name: one["first_byte"] for name, one in whole["tensors"].items()}
+    kept = {name: whole[name] for name in ("files", "source", "versions")}
+    sign(folder, {**manifest_v1.describe(tiny(), first), **kept})
+    return folder
+
+
+VERSIONS = {1: saved_by_version_1, 2: saved}
+
+
 def refused(folder: Path, match: str | None = None) -> str:
     """Why a folder cannot be read; the test fails if it can."""
     with pytest.raises(InputError, match=match) as error:
@@ -89,6 +102,7 @@ def same(a, b) -> bool:
 
 
 def _settings(layer):
-    w = layer.weighted
-    held = w and (w.sum, w.output, w.shift, w.weight_bits)
-    return layer.info, layer.input, layer.output, held
+    w = layer.numbers
+    names = ("sum", "output", "shift", "weight_bits")
+    held = w and [getattr(w, name, None) for name in names]
+    return layer.step, layer.inputs, layer.output, held

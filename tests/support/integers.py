@@ -1,5 +1,6 @@
 """Random integer networks: any spec filled with integers that use the whole range."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from configs.network import (
     Pool,
     Residual,
 )
-from configs.program import Activate, Product, Program, State
+from configs.program import Activate, Add, Mul, Product, Program, State
 from quant.certificate import nearest_agreeing
 from quant.network import (
     DIRECT_ACTIVATIONS,
@@ -53,7 +54,8 @@ def filled(
     others = rescaling(program)
     for node in program.nodes:
         if node in others.values():
-            activated[node.owner] = _activated(node, outputs[node.name], draw)
+            exponent = _fitting(program, node, 8, outputs, 1)
+            activated[node.owner] = _activated(node, outputs[node.name], exponent, draw)
         if not isinstance(node, Product) or node.weights in weighted:
             continue
         (activate,) = program.readers[node.name]
@@ -78,6 +80,7 @@ def _formats(program: Program, bits: int, draw) -> dict[str, Format]:
     """Formats of everything that is brought back; what stands side by side shares one."""
     groups = program.grids()
     shared: dict[str, Format] = {}
+    found: dict[str, Format] = {}
     last = program.root(program.output.name).name
     for node in program.nodes:
         if node.name not in groups:
@@ -88,31 +91,59 @@ def _formats(program: Program, bits: int, draw) -> dict[str, Format]:
         elif node.after:
             kind = Format.of(node.after)
         elif owner in shared:
-            kind = shared[owner]
+            kind = dataclasses.replace(shared[owner], cap=None)
+            cap = cap_of(node.function, kind)
+            kind = dataclasses.replace(kind, cap=cap)
         else:
             wide = 8 if groups[last] == owner else bits
             exponent = int(draw.integers(-6, 1))
+            exponent = _fitting(program, node, wide, found, exponent)
+            # Below 2^3, so that a cap at 6 is not 0.
+            exponent = min(exponent, 2) if node.function == "relu6" else exponent
             kind = Format(signed=node.signed, exponent=exponent, bits=wide)
             cap = cap_of(node.function, kind)
-            kind = Format(signed=node.signed, exponent=exponent, bits=wide, cap=cap)
-        shared[owner] = kind
-    return {n.name: shared[groups[n.name]] for n in program.nodes if n.name in groups}
+            kind = dataclasses.replace(kind, cap=cap)
+        shared[owner] = found[node.name] = kind
+    return found
 
 
-def _sum(node: Activate, output: Format) -> tuple[Format, bool]:
+def _ends(program: Program, name: str, known: dict[str, Format]) -> tuple[int, int]:
+    """Exponent and largest magnitude of a value, sums and products of values too."""
+    at = program.by_name[name]
+    if isinstance(at, Add | Mul):
+        (a, x), (b, y) = (_ends(program, one, known) for one in at.inputs)
+        if isinstance(at, Mul):
+            return a + b, x * y
+        return min(a, b), (x << max(0, a - b)) + (y << max(0, b - a))
+    kind = _format(program, name, known)
+    return kind.exponent, kind.largest
+
+
+def _fitting(
+    program: Program, node: Activate, bits: int, known: dict[str, Format], drawn: int
+) -> int:
+    """Where a value is no product's sum: an exponent with which its range fits the width,
+    or nearly; `drawn` for all others."""
+    if isinstance(program.by_name[node.input], Product):
+        return drawn
+    exponent, largest = _ends(program, node.input, known)
+    return exponent + largest.bit_length() - bits - 1 + drawn % 3
+
+
+def _sum(node: Activate, output: Format, exponent: int = -4) -> tuple[Format, bool]:
     direct = node.function in DIRECT_ACTIVATIONS
     if direct:
         return output, True
     given = Format.of(node.before) if node.before else None
-    return given or Format(signed=True, exponent=-4), False
+    return given or Format(signed=True, exponent=exponent), False
 
 
 def _table(output: Format, draw) -> np.ndarray:
     return draw.integers(output.low, output.high + 1, 256).astype(output.dtype)
 
 
-def _activated(node: Activate, output: Format, draw) -> Activated:
-    total, direct = _sum(node, output)
+def _activated(node: Activate, output: Format, exponent: int, draw) -> Activated:
+    total, direct = _sum(node, output, exponent)
     table = None if direct else _table(output, draw)
     return Activated(sum=total, table=table, output=output)
 

@@ -12,6 +12,7 @@ from onnx import TensorProto, numpy_helper
 
 from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
+from configs.program import Add, Mul
 from quant import normative
 from quant.certificate import agrees_with_float32
 from quant.exports import onnx_qdq
@@ -195,10 +196,17 @@ def test_no_layer_is_left_in_float(name, weight_bits, activation_bits, tmp_path)
     )
     graph = onnx.load(tmp_path / "optimised.onnx").graph
     operators = [node.op_type for node in graph.node]
-    kinds = [layer.info.kind for layer in network.walk()]
-    assert operators.count("QLinearConv") == kinds.count("Conv")
-    assert operators.count("QGemm") == kinds.count("Dense")
-    left = {"Conv", "Gemm", "MatMul", "FusedConv", "DequantizeLinear", "QuantizeLinear"}
+    products = network.program.products
+    convolutions = sum(node.kernel is not None for node in products)
+    assert operators.count("QLinearConv") == convolutions
+    assert operators.count("QGemm") == len(products) - convolutions
+    left = {"Conv", "Gemm", "MatMul", "FusedConv"}
+    steps = [layer for layer in network.walk() if layer.step.find((Add, Mul))]
+    bytes_ = [layer for layer in steps if max(kind.bits for kind in layer.inputs) <= 8]
+    joined = sum(operators.count(name) for name in ("QLinearAdd", "QLinearMul"))
+    assert joined == len(bytes_)
+    if bytes_ == steps:
+        left |= {"DequantizeLinear", "QuantizeLinear"}
     assert not left & set(operators)
 
 

@@ -31,7 +31,7 @@ def compare(network: IntNetwork, images: np.ndarray) -> int:
     logits = tflite.open_session(content)(images)
     assert logits.dtype == network.output.dtype
     np.testing.assert_array_equal(logits, step.output)
-    assert list(found) == [info.name for info in network.network.walk()]
+    assert list(found) == [layer.name for layer in network.walk()]
     return count
 
 
