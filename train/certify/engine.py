@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from configs.program import Input, Node, Pad, Program, Reshape, Slice, State
-from configs.program import WIDE
+from configs.program import WIDE, Input, Node, Pad, Program, Reshape, Slice, State
 from train.certify.forms import Form, FunctionForm, Interval, Reach, magnitude, total
-from train.certify.region import Region, plus
+from train.certify.region import Region, plus, seen
 from train.certify.rounding import slack
 
 # Coefficients that are held at once.
@@ -115,24 +114,44 @@ def _exact(program: Program, node: Node) -> bool:
 
 
 def _refine(known: Known, node: Node, function: FunctionForm, limit: int) -> None:
-    """Narrows the intervals of a value where its function bends."""
+    """Narrows the intervals of a value where its function bends.
+
+    First the end that is nearer to 0, which is often past the bend then; the other one
+    where it is not.
+    """
     low, high = (end.copy() for end in known.intervals[node.name])
-    wanted = np.argwhere(function.bends(Interval(low, high)))
-    done, size, allowed = 0, _FIRST, limit * known.count
-    while done < len(wanted):
-        rows = wanted[done : done + size]
-        before, at = known.work, tuple(rows.T)
-        starts = _units(node, rows[:, 1:])
-        for sign, ends, better in ((1, low, np.maximum), (-1, high, np.minimum)):
-            region = Region(sign * starts.values, starts.corner)
-            found, held = lowest(known, node.name, region, rows[:, 0])
-            ends[at] = better(ends[at], sign * found)
-        if not done and (known.work - before) * len(wanted) > allowed * len(rows):
+    bends = lambda: function.bends(Interval(low, high))
+    upper = low + high < 0
+    for turn in (False, True):
+        wanted = np.argwhere(bends())
+        signs = np.where(upper[tuple(wanted.T)] ^ turn, -1.0, 1.0)
+        if not _follow(known, node, Interval(low, high), wanted, signs, limit):
             known.skipped.append(node.name)
             break
+    known.intervals[node.name] = Interval(low, high)
+
+
+def _follow(
+    known: Known, node: Node, ends: Interval, wanted: np.ndarray, signs: np.ndarray,
+    limit: int,
+) -> bool:  # fmt: skip
+    """Narrows ends in place: upper ones at places (n, axes) whose sign is -1. False where
+    this would take more work than is allowed."""
+    done, size, allowed = 0, _FIRST, limit * known.count
+    while done < len(wanted):
+        rows, sign = wanted[done : done + size], signs[done : done + size]
+        before, start = known.work, _units(node, rows[:, 1:])
+        values = start.values * sign.reshape(-1, *(1,) * (start.values.ndim - 1))
+        region = Region(values, start.corner)
+        found, held = lowest(known, node.name, region, rows[:, 0])
+        above, below = (tuple(rows[sign == s].T) for s in (-1, 1))
+        ends.high[above] = np.minimum(ends.high[above], -found[sign == -1])
+        ends.low[below] = np.maximum(ends.low[below], found[sign == 1])
+        if not done and (known.work - before) * len(wanted) > allowed * len(rows):
+            return False
         done += len(rows)
         size = max(_FIRST, int(_HELD / held))
-    known.intervals[node.name] = Interval(low, high)
+    return True
 
 
 def _units(node: Node, places: np.ndarray) -> Region:
@@ -192,8 +211,6 @@ def lowest(
 
 def _smallest(region: Region, x: Interval, image: np.ndarray) -> np.ndarray:
     """Smallest values (n,) of rows over an interval."""
-    from train.certify.region import seen
-
     n = len(image)
     negative = np.minimum(region.values, 0)
     positive = region.values - negative

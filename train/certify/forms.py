@@ -23,10 +23,6 @@ from train.certify.region import Region, narrow, seen, unpadded, whole
 from train.certify.rounding import slack
 
 
-# More than a quotient below 2^20 is off, less than such quotients are from a half.
-_HALVES = 1e-9
-
-
 class Interval(NamedTuple):
     """Smallest and largest value of every element, float64 (B, *shape)."""
 
@@ -67,9 +63,9 @@ def _split(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rounded(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quotients of integers, far fewer than 2^30, to the nearest integers; where float64
-    cannot tell a half, to the outer one."""
-    return np.rint(low - _HALVES), np.rint(high + _HALVES)
+    """Quotients of integers to the nearest integers, halves to the even one: float64 gives
+    those of less than 2^40 by less than 2^10 a half only where they are one."""
+    return np.rint(low), np.rint(high)
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -221,14 +221,22 @@ def _bands(values: tuple[int, ...]) -> _Bands:
     places = np.arange(count) - 128.0
     for i in range(count):
         tail, where = entries[i:], places[i:]
-        runs = np.maximum(where - where[0], 1)
-        slope = (tail - tail[0]) / runs
-        gaps = tail[None] - slope[:, None] * where[None]
-        inside = where[None] <= where[:, None]
-        size = 16 * UNIT * (np.abs(entries).max() + 128 * np.abs(slope))
-        found[0, i, i:] = np.minimum.accumulate(tail)
-        found[1, i, i:] = np.maximum.accumulate(tail)
-        found[2, i, i:] = slope
-        found[3, i, i:] = np.where(inside, gaps, np.inf).min(1) - size
-        found[4, i, i:] = np.where(inside, gaps, -np.inf).max(1) + size
+        slope = (tail - tail[0]) / np.maximum(where - where[0], 1)
+        least, most = np.minimum.accumulate(tail), np.maximum.accumulate(tail)
+        below, above = _band(tail, where, slope)
+        # Lines along the chord, or level ones where these are no farther apart.
+        level = above - below >= most - least
+        slope[level], below[level], above[level] = 0, least[level], most[level]
+        found[:, i, i:] = least, most, slope, below, above
     return _Bands(*found)
+
+
+def _band(
+    tail: np.ndarray, where: np.ndarray, slope: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intercepts of the lines with each slope below and above all entries up to its own."""
+    gaps = tail[None] - slope[:, None] * where[None]
+    inside = where[None] <= where[:, None]
+    size = 16 * UNIT * (np.abs(tail).max() + 128 * np.abs(slope))
+    below = np.where(inside, gaps, np.inf).min(1) - size
+    return below, np.where(inside, gaps, -np.inf).max(1) + size
