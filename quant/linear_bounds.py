@@ -66,7 +66,7 @@ def _product(step: IntStep, node: Product, given) -> Form:
     of 32, are exact."""
     w = step.weighted
     factor = np.ldexp(w.multiplier.astype(np.float64), -w.shift)
-    return ProductForm(node, given, w.weights * factor, w.bias * factor)
+    return ProductForm(node, given, w.weights * factor, w.bias * factor, True)
 
 
 def _activate(step: IntStep, node: Activate, given) -> Form:
@@ -89,7 +89,7 @@ def _add(step: IntStep, node: Add, given) -> Form:
     known = step.wide()
     exponents = [known[name][0] for name in node.inputs]
     scales = tuple(float(1 << (one - min(exponents))) for one in exponents)
-    return AddForm(node, given, scales)
+    return AddForm(node, given, scales, True)
 
 
 def _pad(step: IntStep, node: Pad, given) -> Form:
@@ -104,7 +104,7 @@ _FORMS: dict[type[Node], Callable[..., Form]] = {
     Product: _product,
     Activate: _activate,
     Add: _add,
-    Mul: lambda step, node, given: MulForm(node, given),
+    Mul: lambda step, node, given: MulForm(node, given, True),
     Pad: _pad,
     Pool: _pool,
     Reshape: lambda step, node, given: ReshapeForm(node, given),

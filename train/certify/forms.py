@@ -96,11 +96,15 @@ class ProductForm(Form):
     node: Product
     kernel: np.ndarray
     bias: np.ndarray
+    # Whether float64 makes no error in sums of the numbers that there can be.
+    exact: bool = False
 
     def interval(self, x: Interval) -> Interval:
         positive, negative = np.maximum(self.kernel, 0), np.minimum(self.kernel, 0)
         low = self._apply(x.low, positive) + self._apply(x.high, negative) + self.bias
         high = self._apply(x.high, positive) + self._apply(x.low, negative) + self.bias
+        if self.exact:
+            return Interval(low, high)
         reach = self.reach(None, x)
         error = slack(2 * reach.terms, reach.size)
         error = error.reshape(-1, *(1,) * (low.ndim - 1))
@@ -361,12 +365,15 @@ class AddForm(Form):
 
     node: Add
     scales: tuple[float, float] = (1.0, 1.0)
+    exact: bool = False
 
     def interval(self, *xs: Interval) -> Interval:
         low, high = (
             sum(scale * end for scale, end in zip(self.scales, ends, strict=True))
             for ends in zip(*xs, strict=True)
         )
+        if self.exact:
+            return Interval(low, high)
         error = slack(2, self.reach(None, *xs).size).reshape(-1, *(1,) * (low.ndim - 1))
         return Interval(low - error, high + error)
 
@@ -389,11 +396,14 @@ class MulForm(Form):
     """
 
     node: Mul
+    exact: bool = False
 
     def interval(self, a: Interval, b: Interval) -> Interval:
         b = self._spread(b)
         corners = [x * y for x in a for y in b]
         low, high = np.minimum.reduce(corners), np.maximum.reduce(corners)
+        if self.exact:
+            return Interval(low, high)
         error = slack(1, np.maximum(np.abs(low), np.abs(high)))
         return Interval(low - error, high + error)
 
