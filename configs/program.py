@@ -267,6 +267,12 @@ def entry(table: Mapping[type[Node], Callable], node: Node, doer: str) -> Callab
     return table[type(node)]
 
 
+def require_operator(node: Node, doer: str) -> None:
+    """Refuses a node of an operator that is none of `OPERATORS`."""
+    if type(node) not in OPERATORS:
+        raise InputError(f"`{node.name}`: {unknown(node, doer)}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """Nodes that are done in one go, from bytes to bytes; named after the last.

@@ -109,8 +109,8 @@ def calibrate(
 ) -> Steps:
     """First steps of all sites and of all weights, and shifts that suit them."""
     activations = {
-        site.name: float(activation_exponent(seen[site.name], site, settings))
-        for site in plan.sites
+        site.name: float(activation_exponent(_values(plan, site, seen), site, settings))
+        for site in plan.free()
     }
     weights = {
         place.name: np.log2(
@@ -123,8 +123,8 @@ def calibrate(
         for place in plan.places
     }
     places = tuple(
-        dataclasses.replace(place, shift=_shift(place, activations, weights[place.name]))
-        for place in plan.places
+        dataclasses.replace(place, shift=_shift(plan, place, activations, steps))
+        for place, steps in zip(plan.places, weights.values(), strict=True)
     )
     return Steps(
         dataclasses.replace(plan, places=places),
@@ -135,11 +135,27 @@ def calibrate(
     )
 
 
-def _shift(place: Place, activations: dict[str, float], weights: np.ndarray) -> int:
+def _values(plan: Plan, site: Site, seen: dict[str, np.ndarray]) -> np.ndarray:
+    """All values that a site's step is for."""
+    names = [value for value, owner in plan.values if plan.site(owner).grid == site.name]
+    return np.concatenate([seen[name] for name in names])
+
+
+def _exponent(plan: Plan, site: str, activations: dict[str, float]) -> float:
+    """log2 of a site's first step."""
+    if not site:
+        return float(PIXELS.exponent)
+    found = plan.site(site)
+    return activations[found.grid] if found.exponent is None else float(found.exponent)
+
+
+def _shift(
+    plan: Plan, place: Place, activations: dict[str, float], weights: np.ndarray
+) -> int:
     """16, unless the multipliers would then be too coarse or leave 16 bits."""
-    before = activations[place.input] if place.input else float(PIXELS.exponent)
+    before = _exponent(plan, place.input, activations)
     # log2 of the real factor that a multiplier and the shift stand for.
-    factor = weights + before - activations[place.sum]
+    factor = weights + before - _exponent(plan, place.sum, activations)
     finest = _LARGEST - factor.max()
     enough = max(16, _TYPICAL - np.median(factor))
     return int(np.clip(np.floor(min(finest, enough)), SHIFTS[0], SHIFTS[-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import jax
@@ -10,10 +11,14 @@ import numpy as np
 from configs.network import Network
 from quant.network import (
     ACCUMULATOR_LIMIT,
+    DIRECT_ACTIVATIONS,
     PIXELS,
+    Activated,
     Format,
     IntNetwork,
     Weighted,
+    cap_of,
+    rescaling,
     weight_high,
 )
 from quant.qat import Place, Steps
@@ -24,6 +29,7 @@ _TABLES = {
     "softplus": lambda x: math.log1p(math.exp(-abs(x))) + max(x, 0.0),
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
     "tanh": math.tanh,
+    "tanh_half": lambda x: math.tanh(x / 2),
 }
 
 
@@ -31,32 +37,45 @@ def convert(
     network: Network, model: Model, steps: Steps, classes: tuple[str, ...] = ()
 ) -> IntNetwork:
     """The integers that `model`, whose grids are `steps`, stands for."""
-    weighted = {}
+    program, weighted, activated = network.program, {}, {}
     for place in steps.plan.places:
-        activation = next(i.spec for i in network.walk() if i.name == place.name).activation
         layer = model.layers[place.name]
-        weighted[place.name] = _layer(
-            place, steps, np.asarray(layer.kernel[...]), np.asarray(layer.bias[...]),
-            activation,
-        )  # fmt: skip
-    return IntNetwork(network=network, weighted=weighted, classes=classes)
+        node = program.readers[program.weighted[place.name].name][0]
+        kernel = np.asarray(layer.kernel[...])
+        bias = np.zeros(kernel.shape[-1], np.float32)
+        if layer.bias is not None:
+            bias = np.asarray(layer.bias[...])
+        weighted[place.name] = _layer(place, steps, kernel, bias, node.function)
+    for name, node in rescaling(program).items():
+        after = site_format(steps, name, node.function)
+        direct = node.function in DIRECT_ACTIVATIONS
+        total = after if direct else site_format(steps, f"{name}.argument")
+        found = None if direct else table(node.function, total, after)
+        activated[name] = Activated(sum=total, table=found, output=after)
+    return IntNetwork(
+        network=network, weighted=weighted, activated=activated, classes=classes
+    )
 
 
-def site_format(steps: Steps, name: str) -> Format:
-    """The format that a site has come to."""
+def site_format(steps: Steps, name: str, function: str = "identity") -> Format:
+    """The format that a site, whose values a function gives, has come to."""
     if not name:
         return PIXELS
     site = steps.plan.site(name)
     step = float(jax.device_get(steps.activation(name)))
     exponent = math.frexp(step)[1] - 1
-    return Format(signed=site.signed, bits=site.bits, exponent=exponent)
+    kind = Format(signed=site.signed, bits=site.bits, exponent=exponent)
+    cap = cap_of(function, kind)
+    return dataclasses.replace(kind, cap=cap)
 
 
 def _layer(
     place: Place, steps: Steps, kernel: np.ndarray, bias: np.ndarray, activation: str
 ) -> Weighted:
     before = site_format(steps, place.input)
-    total, after = site_format(steps, place.sum), site_format(steps, place.name)
+    after = site_format(steps, place.output, activation)
+    direct = place.sum == place.output
+    total = after if direct else site_format(steps, place.sum)
     step_F = np.asarray(steps.weight(place.name), np.float64)
     unit = math.ldexp(1.0, total.exponent - before.exponent - place.shift)
     high = weight_high(place.weight_bits)
@@ -74,7 +93,7 @@ def _layer(
         shift=place.shift,
         weight_bits=place.weight_bits,
         sum=total,
-        table=None if place.sum == place.name else table(activation, total, after),
+        table=None if direct else table(activation, total, after),
         output=after,
     )
 

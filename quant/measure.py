@@ -20,11 +20,12 @@ def scores_of_integers(
 
 
 def saturation(network: IntNetwork, images: np.ndarray) -> dict[str, float]:
-    """Part of each weighted layer's outputs (0..1) that a wider format would hold.
+    """Part (0..1) of what each set of weights puts out that a wider format would hold; the
+    mean over the steps that share it.
 
     What a ReLU cuts off below 0 is not saturation.
     """
-    cut: dict[str, float] = {}
+    cut: dict[str, list[float]] = {}
     for step in normative.steps(network, images, normative.matmul_blas):
         w = step.layer.weighted
         if w:
@@ -33,22 +34,22 @@ def saturation(network: IntNetwork, images: np.ndarray) -> dict[str, float]:
             beyond = whole > w.sum.high
             if w.sum.signed:
                 beyond |= whole < w.sum.low
-            cut[step.layer.name] = float(beyond.mean())
-    return cut
+            cut.setdefault(step.layer.product.weights, []).append(float(beyond.mean()))
+    return {name: sum(parts) / len(parts) for name, parts in cut.items()}
 
 
 def layer_data(network: IntNetwork, images: np.ndarray) -> list[dict]:
     """One record for each layer with weights."""
     cut = saturation(network, images[:_LOOKED_AT])
     records = []
-    for layer in network.walk():
+    first = {s.product.weights: s for s in reversed(list(network.walk())) if s.weighted}
+    for name in network.program.weighted:
+        layer = first[name]
         w = layer.weighted
-        if w is None:
-            continue
         bound = layer.accumulator_bound()
         records.append(
             {
-                "name": layer.name,
+                "name": name,
                 "weight_bits": w.weight_bits,
                 "activation_bits": w.output.bits,
                 "output": f"{w.output.dtype} * 2^{w.output.exponent}",
@@ -56,7 +57,7 @@ def layer_data(network: IntNetwork, images: np.ndarray) -> list[dict]:
                 "multipliers": [int(w.multiplier.min()), int(w.multiplier.max())],
                 "accumulator_bound": bound,
                 "accumulator_bits": bound.bit_length() + 1,
-                "saturation_rate": cut[layer.name],
+                "saturation_rate": cut[name],
                 "size_bytes": sum(array.nbytes for array in w.tensors().values()),
             }
         )

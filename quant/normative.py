@@ -149,7 +149,7 @@ def pool(x_BHWC: Int64[np.ndarray, "b h w c"], node: Pool) -> Int64[np.ndarray, 
 
     Where zeros stand outside, a mean counts them and a maximum does not.
     """
-    batch, rows, columns, channels = x_BHWC.shape
+    batch, _, _, channels = x_BHWC.shape
     (top, _), (left, _) = node.pads
     (height, width), (down, right) = node.window, node.stride
     p_count, q_count, _ = node.shape

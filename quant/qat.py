@@ -17,41 +17,55 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from configs.errors import unknown
-from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
+from configs.network import Network
+from configs.program import (
+    Activate,
+    Input,
+    Pad,
+    Pool,
+    Product,
+    Program,
+    State,
+    require_operator,
+)
 from quant.certificate import nearest_agreeing
 from quant.fake import dyadic, fake_quantize, power_of_two, round_ste
 from quant.network import (
     DIRECT_ACTIVATIONS,
     PIXELS,
-    UNSIGNED_ACTIVATIONS,
     Integers,
     weight_high,
 )
 from quant.settings import Quantization, Widths
 from train.model import Model, Operators, build, float_operators
-from train.products import Product
+from train.products import Product as Multiplication
 
 Method = Literal["lsq", "pact", "fixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site(Integers):
-    """A tensor with a grid of its own: where it is made and which integers it may hold."""
+    """A tensor with a grid: where it is made and which integers it may hold."""
 
     name: str
+    # Site whose step it has: its own, but where values lie side by side later.
+    grid: str
+    # Exponent of its step, where it must not be chosen.
+    exponent: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A layer with weights among the sites: what it reads and what it makes."""
+    """Weights among the sites: what they meet and what becomes of the sums."""
 
-    # Of the layer and of the site of its output.
+    # Of the weights.
     name: str
-    # Site of its input; "" for the pixels.
+    # Site of the grid of its input; "" for the pixels.
     input: str
     # Site of its requantised sum; that of its output without a table.
     sum: str
+    # Site of the output.
+    output: str
     weight_bits: int
     # Right shift of its requantisation.
     shift: int
@@ -63,8 +77,13 @@ class Plan:
 
     sites: tuple[Site, ...]
     places: tuple[Place, ...]
-    # Layers that make new values on the grid of their input: means must be rounded to it.
+    # Values that are new but lie on the grid of their input, with its site: means must be
+    # rounded to it.
     means: tuple[tuple[str, str], ...]
+    # Values at the seam that are rounded to the grid of a site, with its name.
+    values: tuple[tuple[str, str], ...]
+    # Sums at the seam, with the weights that they were made with.
+    sums: tuple[tuple[str, str], ...]
 
     def site(self, name: str) -> Site:
         return next(site for site in self.sites if site.name == name)
@@ -72,49 +91,112 @@ class Plan:
     def place(self, name: str) -> Place:
         return next(place for place in self.places if place.name == name)
 
+    def free(self) -> tuple[Site, ...]:
+        """Sites whose step is chosen, by calibration and training."""
+        return tuple(s for s in self.sites if s.grid == s.name and s.exponent is None)
+
 
 def make_plan(network: Network, settings: Quantization) -> Plan:
     """The sites of a network in order; every shift is 16."""
     widths = settings.widths(network)
-    return plan_of(network, widths, dict.fromkeys(widths, 16))
+    return plan_of(network, widths, dict.fromkeys(network.program.weighted, 16))
 
 
 def plan_of(
     network: Network, widths: Mapping[str, Widths], shifts: Mapping[str, int]
 ) -> Plan:
-    """The sites of a network in order; widths and shifts by layer with weights."""
-    sites, places, means, before = [], [], [], ""
-    for info in network.walk():
-        spec = info.spec
-        if not isinstance(spec, Conv | Dense | Pool | GlobalPool | Flatten):
-            raise unknown(spec, "quant.qat")
-        if isinstance(spec, Conv) and spec.padding == "mean":
-            means.append((f"{info.name}.padding", before))
-        if isinstance(spec, Pool | GlobalPool) and spec.kind == "mean":
-            means.append((info.name, before))
-        if not info.weights:
+    """The sites of a network in order.
+
+    Args:
+      widths: of every set of weights and of every other value that is brought back
+        (`Quantization.widths`).
+      shifts: of every set of weights.
+    """
+    program = network.program
+    shared = program.grids()
+    bits = _bits(program, widths)
+    sites: dict[str, Site] = {}
+    places: dict[str, Place] = {}
+    means, values, sums = [], [], []
+
+    def owner(name: str) -> str:
+        """The site that has the grid of a value."""
+        root = program.root(name)
+        if isinstance(root, Input):
+            return ""
+        first = program.by_name[shared[root.name]]
+        return getattr(first, "owner", first.name)
+
+    for node in program.nodes:
+        require_operator(node, "quant.qat")
+        mean = isinstance(node, Pad | Pool) and node.kind == "mean"
+        if mean:
+            means.append((node.name, owner(node.name)))
+        if isinstance(node, State):
+            sites[node.name] = Site(
+                name=node.name, grid=owner(node.name), signed=node.grid.signed,
+                bits=node.grid.bits, exponent=node.grid.exponent,
+            )  # fmt: skip
+        if isinstance(node, Product):
+            sums.append((node.name, node.weights))
+        if not isinstance(node, Activate):
             continue
-        total = info.name
-        if spec.activation not in DIRECT_ACTIVATIONS:
-            total = f"{info.name}.sum"
-            sites.append(Site(name=total, signed=True, bits=8))
-        signed = spec.activation not in UNSIGNED_ACTIVATIONS
-        bits = widths[info.name].activations
-        sites.append(Site(name=info.name, signed=signed, bits=bits))
-        place = Place(
-            name=info.name,
-            input=before,
-            sum=total,
-            weight_bits=widths[info.name].weights,
-            shift=shifts[info.name],
+        before = program.by_name[node.input]
+        summed = isinstance(before, Product)
+        total = node.owner
+        if node.function not in DIRECT_ACTIVATIONS:
+            total = before.name if summed else f"{node.owner}.argument"
+            value = before.name if summed else f"{node.name}.argument"
+            values.append((value, total))
+            exponent = node.before.exponent if node.before else None
+            sites.setdefault(
+                total, Site(name=total, grid=total, signed=True, bits=8, exponent=exponent)
+            )
+        grid = node.after
+        values.append((node.name, node.owner))
+        sites.setdefault(
+            node.owner,
+            Site(
+                name=node.owner,
+                grid=owner(node.name),
+                signed=node.signed,
+                bits=grid.bits if grid else bits[shared[node.name]],
+                exponent=grid.exponent if grid else None,
+            ),
         )
-        places.append(place)
-        before = info.name
-    return Plan(sites=tuple(sites), places=tuple(places), means=tuple(means))
+        if summed:
+            places.setdefault(
+                before.weights,
+                Place(
+                    name=before.weights,
+                    input=owner(before.input),
+                    sum=total,
+                    output=node.owner,
+                    weight_bits=widths[before.weights].weights,
+                    shift=shifts[before.weights],
+                ),
+            )
+    return Plan(
+        sites=tuple(sites.values()), places=tuple(places.values()), means=tuple(means),
+        values=tuple(values), sums=tuple(sums),
+    )  # fmt: skip
+
+
+def _bits(program: Program, widths: Mapping[str, Widths]) -> dict[str, int]:
+    """Width of every grid that values share: the widest that one of them asks for."""
+    found: dict[str, int] = {}
+    for node in program.nodes:
+        if isinstance(node, Activate) and node.after is None:
+            before = program.by_name[node.input]
+            name = before.weights if isinstance(before, Product) else node.owner
+            grid = program.grids()[node.name]
+            found[grid] = max(found.get(grid, 0), widths[name].activations)
+    return found
 
 
 class Steps(nnx.Module):
-    """The steps of all grids, as parameters: log2, one a site and one a weight channel."""
+    """The steps of all grids, as parameters: log2, one a free site and one a weight
+    channel."""
 
     def __init__(
         self,
@@ -137,6 +219,11 @@ class Steps(nnx.Module):
         """Step of a site, a power of two."""
         if not site:
             return jnp.float32(PIXELS.scale)
+        found = self.plan.site(site)
+        if found.exponent is not None:
+            return jnp.float32(2.0**found.exponent)
+        if found.grid != site:
+            return self.activation(found.grid)
         log2 = self.activations[_attribute(site)][...]
         return power_of_two(self._held(log2, self.methods[0]))
 
@@ -164,16 +251,19 @@ class Steps(nnx.Module):
 
     def __call__(self, name: str, y: jax.Array) -> jax.Array:
         """What happens to every tensor of the model (`Operators.activation_quantizer`)."""
-        if name.endswith(".sum"):
-            y = self._accumulated(name.removesuffix(".sum"), y)
+        for value, weights in self.plan.sums:
+            if value == name:
+                y = self._accumulated(weights, y)
         for mean, owner in self.plan.means:
             if mean == name:
                 step = jax.lax.stop_gradient(self.activation(owner))
                 return step * round_ste(y / step)
-        if any(site.name == name for site in self.plan.sites):
-            site = self.plan.site(name)
-            step = self.activation(name)
-            return fake_quantize(y, step, site.low, site.high, self.methods[0])
+        for value, owner in self.plan.values:
+            if value == name:
+                site = self.plan.site(owner)
+                step = self.activation(owner)
+                method = "fixed" if site.exponent is not None else self.methods[0]
+                return fake_quantize(y, step, site.low, site.high, method)
         return y
 
     def _accumulated(self, layer: str, y: jax.Array) -> jax.Array:
@@ -186,7 +276,7 @@ class Steps(nnx.Module):
 class FakeProduct(nnx.Module):
     """A layer's multiplication, with its weights on their grid."""
 
-    def __init__(self, layer: str, product: Product, steps: Steps):
+    def __init__(self, layer: str, product: Multiplication, steps: Steps):
         self.layer, self.product, self.steps = layer, product, steps
 
     def __call__(self, lhs: jax.Array, rhs: jax.Array, *args, **keywords) -> jax.Array:
@@ -209,7 +299,8 @@ def fake_model(network: Network, trained: Model, steps: Steps) -> Model:
     model = build(network, operators=fake_operators(steps), key=jax.random.key(0))
     for name, layer in trained.layers.items():
         model.layers[name].kernel[...] = layer.kernel[...]
-        model.layers[name].bias[...] = layer.bias[...]
+        if layer.bias is not None:
+            model.layers[name].bias[...] = layer.bias[...]
     return model
 
 

@@ -10,8 +10,9 @@ from typing import Literal, NamedTuple
 from configs.checks import brief, check_types, require
 from configs.errors import InputError
 from configs.network import Network
+from quant.network import rescaling
 
-_OVERRIDE = re.compile(r"(?P<layer>\w+)=(w(?P<weights>\d+))?(a(?P<activations>\d+))?")
+_OVERRIDE = re.compile(r"(?P<layer>[\w.]+)=(w(?P<weights>\d+))?(a(?P<activations>\d+))?")
 
 
 class Widths(NamedTuple):
@@ -69,21 +70,28 @@ class Quantization:
             _parse(override)
 
     def widths(self, network: Network) -> Mapping[str, Widths]:
-        """Bits of every layer with weights.
+        """Bits of every layer with weights, and of every other value that is brought back
+        to a grid, such as the sum of a block (whose weights count for nothing).
 
         Raises:
-          InputError: an override names no such layer.
+          InputError: an override names neither.
         """
-        names = [info.name for info in network.walk() if info.weights]
-        widths = {name: Widths(self.weight_bits, self.activation_bits) for name in names}
+        program = network.program
+        names = list(program.weighted)
+        joins = [name for name in rescaling(program) if name not in names]
+        every = (*names, *joins)
+        widths = {name: Widths(self.weight_bits, self.activation_bits) for name in every}
         widths[names[-1]] = Widths(self.weight_bits, 8)
+        end = program.root(program.output.name)
+        if getattr(end, "owner", "") in joins:
+            widths[end.owner] = Widths(self.weight_bits, 8)
         for override in self.layers:
             layer, weights, activations = _parse(override)
             layer = {"first": names[0], "last": names[-1]}.get(layer, layer)
             if layer not in widths:
                 raise InputError(
                     f"`layers` (={override}) must name a layer with weights; this network "
-                    f"has {', '.join(names)}."
+                    f"has {', '.join(every)}."
                 )
             before = widths[layer]
             widths[layer] = Widths(

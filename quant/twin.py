@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from configs.network import LayerInfo
+from configs.program import Activate, Product
 from quant import fast
 from quant.fake import fake_quantize, straight_through
-from quant.network import IntNetwork
+from quant.network import Activated, IntNetwork, Weighted
 from quant.qat import Plan, Steps, fake_operators, plan_of
 from quant.settings import Widths
 from train.attack.subject import Subject
@@ -34,17 +34,24 @@ class Twin(Model):
         # Data of the structure, not parameters: nothing about them learns.
         self.integers = network
 
-    def activated(self, info: LayerInfo, total: jax.Array) -> jax.Array:
-        weighted = self.integers.weighted[info.name]
-        if weighted.table is None:
-            return super().activated(info, total)
-        index = jnp.round(total / jnp.float32(weighted.sum.scale)).astype(jnp.int32)
-        table = jnp.asarray(weighted.table.astype(np.float32))
-        after = weighted.output
+    def activated(self, node: Activate, total: jax.Array) -> jax.Array:
+        numbers = _numbers(self.integers, node)
+        if numbers.table is None:
+            return super().activated(node, total)
+        index = jnp.round(total / jnp.float32(numbers.sum.scale)).astype(jnp.int32)
+        table = jnp.asarray(numbers.table.astype(np.float32))
+        after = numbers.output
         step = jnp.float32(after.scale)
-        real = activate(info.spec, total)
+        real = activate(node, total)
         smooth = fake_quantize(real, step, after.low, after.high, "fixed")
         return straight_through(table[index + 128] * step, smooth)
+
+
+def _numbers(network: IntNetwork, node: Activate) -> Weighted | Activated:
+    before = network.program.by_name[node.input]
+    if isinstance(before, Product):
+        return network.weighted[before.weights]
+    return network.activated[node.owner]
 
 
 def twin(network: IntNetwork) -> Twin:
@@ -59,25 +66,27 @@ def twin(network: IntNetwork) -> Twin:
             # Both fit float32: a weight has 7 bits and its scale 16.
             kernel = layer.weighted.weights * scale
             bias = layer.weighted.bias * scale * layer.input.scale
-            params["layers"][layer.name] = {
-                "kernel": jnp.asarray(kernel, jnp.float32),
-                "bias": jnp.asarray(bias, jnp.float32),
-            }
+            held = {"kernel": jnp.asarray(kernel, jnp.float32)}
+            if layer.product.biased:
+                held["bias"] = jnp.asarray(bias, jnp.float32)
+            params["layers"][layer.product.weights] = held
     return merge(graph, params)
 
 
 def steps_of(network: IntNetwork) -> Steps:
     """The steps of the network's grids; none of them learns."""
-    activations, weights = {}, {}
+    found, exponents, weights = plan(network), {}, {}
     for layer in network.walk():
+        node, numbers = layer.step.activate, layer.numbers
+        if numbers:
+            exponents[node.owner] = float(numbers.output.exponent)
+            summed = layer.product.name if layer.product else f"{node.owner}.argument"
+            exponents[summed] = float(numbers.sum.exponent)
         if layer.weighted:
-            activations[layer.name] = float(layer.output.exponent)
-            if layer.weighted.table is not None:
-                activations[f"{layer.name}.sum"] = float(layer.weighted.sum.exponent)
-            weights[layer.name] = np.log2(layer.weight_scale())
+            weights[layer.product.weights] = np.log2(layer.weight_scale())
     return Steps(
-        plan(network),
-        activations,
+        found,
+        {site.name: exponents[site.name] for site in found.free()},
         weights,
         activation_method="fixed",
         weight_method="fixed",
@@ -88,6 +97,8 @@ def plan(network: IntNetwork) -> Plan:
     """Where and to how many bits the integers say that the network is quantised."""
     weighted = network.weighted.items()
     widths = {name: Widths(w.weight_bits, w.output.bits) for name, w in weighted}
+    joins = network.activated.items()
+    widths |= {name: Widths(8, one.output.bits) for name, one in joins}
     return plan_of(network.network, widths, {name: w.shift for name, w in weighted})
 
 

@@ -59,7 +59,8 @@ class Operators:
     `conv(weights)` and `dot(weights)` return what Flax accepts as
     `conv_general_dilated=` and `dot_general=`. `activation_quantizer(name, y)` sees every
     value of the program, the scaled pixels as "input", a padded input as
-    "<layer>.padding", sums as "<layer>.sum". Each may return or be an `nnx.Module` (then
+    "<layer>.padding", sums as "<layer>.sum", and what a function is applied to as
+    "<value>.argument". Each may return or be an `nnx.Module` (then
     its parameters train).
     """
 
@@ -189,7 +190,9 @@ class Model(nnx.Module):
         if isinstance(node, Product):
             return self.layers[node.weights](*xs)
         if isinstance(node, Activate):
-            return self.activated(node, *xs)
+            (total,) = xs
+            total = self.activation_quantizer(f"{node.name}.argument", total)
+            return self.activated(node, total)
         return entry(MOVES, node, "train.model.Model")(node, *xs)
 
     def activated(self, node: Activate, total: jax.Array) -> jax.Array:

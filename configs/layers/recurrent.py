@@ -165,6 +165,6 @@ def _step(
     shown = b.times(gates["o"], squashed, part=_named(part, "shown"))
     name = "" if last else _named(part, "hidden")
     hidden = b.activate(
-        shown, "identity", part=name, after=_SIGNED, shares=f"{b.layer}.hidden"
+        shown, "identity", part=name, after=_SIGNED, shares=f"{b.layer}.shown_out"
     )
     return hidden, cell
