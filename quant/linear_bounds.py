@@ -128,8 +128,8 @@ def decide(network: IntNetwork) -> Decide:
     """
     if len(network.network.output_shape) != 1:
         raise InputError(
-            f"`network` (outputs {list(network.network.output_shape)}) must end in a vector "
-            f"of classes to be certified; add a Flatten or GlobalPool."
+            f"`network` (outputs {list(network.network.output_shape)}) must end in a "
+            f"vector of classes to be certified; add a Flatten or GlobalPool."
         )
     last = list(network.walk())[-1]
     plain = last.numbers is not None and last.numbers.table is None

@@ -223,7 +223,7 @@ def _smallest(region: Region, x: Interval, image: np.ndarray) -> np.ndarray:
 def differences(
     known: Known, start: str, labels: np.ndarray, stop: tuple[str, ...] = ()
 ) -> np.ndarray:
-    """Lower bounds (B, F) of value[label] - value[f] of a vector; 0 where f is the label."""
+    """Lower bounds (B, F) of value[label] - value[f] of a vector, 0 for the label."""
     features = known.graph.program.by_name[start].shape[-1]
     images, others = np.nonzero(np.arange(features)[None] != labels[:, None])
     values = np.zeros((len(images), features))

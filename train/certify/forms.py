@@ -120,8 +120,7 @@ class ProductForm(Form):
         node = self.node
         if node.kernel is None:
             return x @ kernel
-        (r, s), groups = node.kernel, node.groups
-        p, q, features = node.shape
+        groups, (p, q, features) = node.groups, node.shape
         each = features // groups
         out = np.zeros((len(x), p, q, groups, each))
         for i, j, rows, columns in self._taps(p, q):

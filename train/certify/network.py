@@ -72,7 +72,9 @@ def graph(model: Model) -> Graph:
     def product(node: Product) -> Form:
         kernel = np.asarray(model.kernel(node.weights), np.float64)
         bias = model.layers[node.weights].bias
-        bias = np.zeros(node.features) if bias is None else np.asarray(bias[...], np.float64)
+        bias = (
+            np.zeros(node.features) if bias is None else np.asarray(bias[...], np.float64)
+        )
         return ProductForm(node, shapes(program, node), kernel, bias)
 
     def function(node: Activate) -> Form:

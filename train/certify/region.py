@@ -89,9 +89,7 @@ def unpadded(region: Region, pads: tuple[Ends, Ends], shape: Shape) -> Region:
     corner = (region.corner[0] - top, region.corner[1] - left)
     _, h, w, _ = region.values.shape
     values = region.values
-    for axis, (at, size, length) in enumerate(
-        zip(corner, (h, w), shape[:2], strict=True)
-    ):
+    for axis, (at, size, length) in enumerate(zip(corner, (h, w), shape[:2], strict=True)):
         places = at[:, None] + np.arange(size)
         inside = (places >= 0) & (places < length)
         if not inside.all():
