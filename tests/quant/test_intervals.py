@@ -126,10 +126,10 @@ def enumerate_box(network: IntNetwork, image: np.ndarray, levels: int, count: Co
         count.reached += int((low == least).sum() + (most == high).sum())
     label = normative.run(network, image[None]).argmax(-1)
     firm = bool((normative.run(network, every).argmax(-1) == label).all())
-    names = [layer.name for layer in network.walk()]
-    before = {"": box, **bounds}[["", *names][-2]]
-    after = Interval(*bounds[names[-1]])
-    safe = bool(decided([*network.walk()][-1], Interval(*before), after, label)[0])
+    last = [*network.walk()][-1]
+    before = {"input": box, **bounds}[last.step.inputs[0]]
+    after = Interval(*bounds[last.name])
+    safe = bool(decided(last, Interval(*before), after, label)[0])
     assert firm or not safe
     count.images += 1
     count.firm += firm

@@ -72,10 +72,10 @@ def graph(model: Model) -> Graph:
     def product(node: Product) -> Form:
         kernel = np.asarray(model.kernel(node.weights), np.float64)
         bias = model.layers[node.weights].bias
-        bias = (
-            np.zeros(node.features) if bias is None else np.asarray(bias[...], np.float64)
+        added = np.zeros(node.features) if bias is None else bias[...]
+        return ProductForm(
+            node, shapes(program, node), kernel, np.asarray(added, np.float64)
         )
-        return ProductForm(node, shapes(program, node), kernel, bias)
 
     def function(node: Activate) -> Form:
         return FunctionForm(node, shapes(program, node), _FUNCTIONS[node.function])

@@ -71,7 +71,7 @@ def seen(region: Region, array: np.ndarray, image: np.ndarray) -> np.ndarray:
     """
     if region.corner is None:
         return array[image]
-    _, h, w, channels = region.values.shape
+    h, w = region.values.shape[1:3]
     y, x = region.corner
     top, bottom = _margins(y, h, array.shape[1])
     left, right = _margins(x, w, array.shape[2])
