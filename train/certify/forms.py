@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from configs.program import Add, Concat, Mul, Node, Pad, Pool, Product, Reshape, Slice
 from train.certify import lines
+from train.certify.blocks import times
 from train.certify.region import Region, narrow, seen, unpadded, whole
 from train.certify.rounding import slack
 
@@ -119,7 +121,7 @@ class ProductForm(Form):
     def _apply(self, x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         node = self.node
         if node.kernel is None:
-            return x @ kernel
+            return times(x, kernel)
         groups, (p, q, features) = node.groups, node.shape
         each = features // groups
         out = np.zeros((len(x), p, q, groups, each))
@@ -127,7 +129,7 @@ class ProductForm(Form):
             part = x[:, rows, columns].reshape(len(x), p, q, groups, -1)
             taps = kernel[i, j].reshape(-1, groups, each)
             if groups == 1:
-                out[..., 0, :] += part[..., 0, :] @ taps[:, 0]
+                out[..., 0, :] += times(part[..., 0, :], taps[:, 0])
             else:
                 out += np.einsum("bpqgc,cgf->bpqgf", part, taps)
         return out.reshape(len(x), *node.shape)
@@ -147,7 +149,7 @@ class ProductForm(Form):
         n = len(a)
         if node.kernel is None:
             offset = (a @ self.bias).reshape(n, -1).sum(1)
-            return Back((Region(a @ self.kernel.T),), offset)
+            return Back((Region(times(a, self.kernel.T)),), offset)
         _, p, q, features = a.shape
         offset = a.reshape(n, p * q, features).sum(1) @ self.bias
         (r, s), (down, right), groups = node.kernel, node.stride, node.groups
@@ -161,9 +163,11 @@ class ProductForm(Form):
             width = (q - 1) * right + (s - 1) * node.dilation[1] + 1
             corner = (region.corner[0] * down, region.corner[1] * right)
         out = np.zeros((n, height, width, channels))
+        if groups == 1 and corner is None:
+            self._by_position(a, out)
+            return Back((Region(out),), offset)
         if groups == 1:
-            matrix = self.kernel.transpose(3, 0, 1, 2).reshape(features, -1)
-            met = (a.reshape(-1, features) @ matrix).reshape(n, p, q, r, s, channels)
+            met = times(a, self._rows).reshape(n, p, q, r, s, channels)
         else:
             parts = a.reshape(n * p * q, groups, each).transpose(1, 0, 2)
             kernel = self.kernel.reshape(r * s * (channels // groups), groups, each)
@@ -173,6 +177,25 @@ class ProductForm(Form):
         for i, j, rows, columns in self._taps(p, q):
             out[:, rows, columns] += met[:, :, :, i, j]
         return Back((narrow(Region(out, corner), self.shapes[0]),), offset)
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        """The kernel as (F, R * S * C)."""
+        node = self.node
+        return np.ascontiguousarray(self.kernel.reshape(node.K, node.features).T)
+
+    def _by_position(self, a: np.ndarray, out: np.ndarray) -> None:
+        """Adds to `out` what each position met, without the features that all rows have 0
+        for: many, where the function behind gives 0 for the whole interval."""
+        node, n = self.node, len(a)
+        (r, s), (down, right), (tall, wide) = node.kernel, node.stride, node.dilation
+        for p, q in np.argwhere(a.any((0, 3))):
+            features = np.flatnonzero(a[:, p, q].any(0))
+            met = times(a[:, p, q, features], self._rows[features])
+            y, x = p * down, q * right
+            rows = slice(y, y + (r - 1) * tall + 1, tall)
+            columns = slice(x, x + (s - 1) * wide + 1, wide)
+            out[:, rows, columns] += met.reshape(n, r, s, -1)
 
     def work(self, region: Region) -> int:
         return region.values.size * self.node.K
