@@ -688,8 +688,8 @@ class Builder:
     def _append(self, node: Node) -> str:
         if len(self.nodes) == NODES_LIMIT:
             raise InputError(
-                f"the network must be at most {NODES_LIMIT} operators; use fewer layers, or "
-                f"shorter sequences."
+                f"the network must be at most {NODES_LIMIT} operators; use fewer layers, "
+                f"or shorter sequences."
             )
         self.nodes.append(node)
         self._by_name[node.name] = node

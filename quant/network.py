@@ -280,7 +280,7 @@ class IntStep:
 
 
 def _joined(inputs: Sequence[Format]) -> Format:
-    """Format of values side by side: one saturates below the others' width only if all do."""
+    """Format of values side by side: capped below their width only if all are."""
     caps = {kind.cap for kind in inputs}
     return inputs[0] if len(caps) == 1 else replace(inputs[0], cap=None)
 
@@ -495,6 +495,8 @@ def _check_product(step: IntStep) -> None:
     _array(step, w, "bias", np.int32, features, -(2**31) + 1, 2**31 - 1)
     _array(step, w, "multiplier", np.int32, features, 1, 65535)
     _check_function(step, w)
+    none = node.biased or not w.bias.any()
+    _expect(step, "bias", none, "other numbers", "0: the product has no bias")
     bound = step.accumulator_bound()
     _expect(step, "accumulator", bound < ACCUMULATOR_LIMIT, bound, "below 2^31")
     for multiplier in np.unique(w.multiplier) if w.shift > 16 else ():

@@ -1,60 +1,64 @@
-"""Closed by default: a layer kind or machine that a function has no rule for is refused by
-its name, never taken for another."""
+"""Closed by default: an operator or machine that a function has no rule for is refused by
+its name, never taken for another; and no function outside `configs/layers` knows a kind of
+layer."""
 
+import ast
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import configs.network
-import quant.network
 import train.model
 from accel.cost import movement, rule
-from accel.cost.works import works
-from accel.gemm import Gemm, gemms
+from accel.gemm import Gemm
 from accel.predict import timing
 from accel.tpu.compiler import compile_network
 from accel.tpu.machine import TpuMachine
-from configs import checks, table
+from configs import program
+from configs.checks import kinds_of
 from configs.errors import InputError
-from configs.layers import _WithoutWeights
-from configs.network import Conv, Dense, Flatten, Network, Pool
+from configs.network import Conv, Dense, Flatten, Layer, Network, Pool
+from configs.program import Builder, Node
 from quant import execute, fast, intervals, normative
 from quant.exports import onnx_graph, onnx_qdq, stablehlo, tflite_layers
 from quant.network import Format, IntNetwork, Weighted
 from quant.qat import make_plan
 from quant.settings import Quantization
-from train import bounds, features
-from train.unsupported import refuse_unsupported
+from train import bounds, crown, features
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invert(_WithoutWeights):
-    """top - x: a kind that nobody knows."""
+class Sort(Node):
+    """An operator that only this file knows."""
 
-    top: float = 1.0
 
-    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return shape
+@dataclass(frozen=True, kw_only=True)
+class Sorted(Layer):
+    """The kind of layer that is that operator."""
+
+    def lower(self, b: Builder, x: str) -> str:
+        return b.add(Sort, (x,), part="")
 
 
 @pytest.fixture
 def odd(monkeypatch) -> Network:
-    """A network with a kind that the spec knows and nothing else does."""
-    checks.field_types.cache_clear()
-    monkeypatch.setattr(configs.network, "Layer", configs.network.Layer | Invert)
+    """A network with an operator that the program knows the shape of, and nobody else."""
+    monkeypatch.setitem(program._SHAPES, Sort, lambda node, x: x.shape)
     layers = (
         Conv(features=3, padding="zero"),
-        Invert(),
+        Sorted(),
         Pool(),
         Flatten(),
         Dense(features=3, activation="identity"),
     )
-    yield Network(input_shape=(6, 6, 2), layers=layers)
-    checks.field_types.cache_clear()
+    return Network(input_shape=(6, 6, 2), layers=layers)
 
 
 def _numbers(shape: tuple[int, ...], signed: bool) -> Weighted:
@@ -69,10 +73,7 @@ def _numbers(shape: tuple[int, ...], signed: bool) -> Weighted:
 
 
 @pytest.fixture
-def ungated(odd, monkeypatch) -> IntNetwork:
-    """The same as integers, past the gate, so that what lies behind it is reached."""
-    for module in (quant.network, train.model):
-        monkeypatch.setattr(module, "refuse_unsupported", lambda network, act: None)
+def integers(odd) -> IntNetwork:
     weighted = {
         "conv1": _numbers((3, 3, 2, 3), False), "dense1": _numbers((27, 3), True)
     }  # fmt: skip
@@ -96,9 +97,15 @@ def _float_ends(network: IntNetwork) -> object:
     return bounds.propagate(_model(network.network), pixels)
 
 
+def _crown(network: IntNetwork) -> object:
+    pixels = bounds.pixels_within(jnp.asarray(IMAGES), 1.0)
+    return crown.margins(_model(network.network), pixels, jnp.zeros(2, jnp.int32))
+
+
 CONSUMERS: dict[str, Callable[[IntNetwork], object]] = {
     "float model": lambda n: _model(n.network)(jnp.asarray(IMAGES)),
     "float intervals": _float_ends,
+    "crown": _crown,
     "receptive field": lambda n: features.receptive_field(n.network, "pool1", (0, 0)),
     "fine-tuning": lambda n: make_plan(n.network, Quantization()),
     "normative": lambda n: list(normative.steps(n, IMAGES)),
@@ -111,25 +118,90 @@ CONSUMERS: dict[str, Callable[[IntNetwork], object]] = {
     "onnx": onnx_qdq.encode,
     "tflite": tflite_layers.encode,
     "stablehlo": stablehlo.encode,
-    "layer table": lambda n: [table.brief_spec(spec) for spec in n.network.layers],
-    "products": lambda n: gemms(n.network),
-    "cost": lambda n: works(n.network),
     "tpu": lambda n: compile_network(n, 2, TpuMachine(side=8)),
 }
 
 
 @pytest.mark.parametrize("consumer", CONSUMERS)
-def test_an_unknown_layer_is_refused_by_name(consumer: str, ungated: IntNetwork) -> None:
-    """By every function that decides by kind, the gate before them left out."""
-    with pytest.raises(InputError, match="Invert"):
-        CONSUMERS[consumer](ungated)
+def test_an_unknown_operator_is_refused_by_name(
+    consumer: str, integers: IntNetwork
+) -> None:
+    """By every function that decides by operator."""
+    with pytest.raises(InputError, match="Sort"):
+        CONSUMERS[consumer](integers)
 
 
-@pytest.mark.parametrize("act", ["trained", "quantised"])
-def test_the_gate_refuses_what_it_does_not_list(act: str, odd: Network) -> None:
-    """A kind has to be let in, not kept out."""
-    with pytest.raises(InputError, match=f"invert1.*cannot be {act}.*Invert"):
-        refuse_unsupported(odd, act)
+def test_the_program_itself_refuses_it_first() -> None:
+    """Without a rule for its shape no network is made."""
+    with pytest.raises(InputError, match=r"`layers\[0\]` \(sorted1\).*`Sort` is a kind"):
+        Network(input_shape=(4,), layers=(Sorted(),))
+
+
+# Sees layers as data: what is stored and listed, never what a layer computes.
+SPEC_ITSELF = ("configs/layers/", "configs/network.py", "configs/stored.py")
+# Written for networks: they put layers together and compute nothing.
+EXPERIMENTS = re.compile(r"configs/(\w+_)?(mlp|cnn|lstm|resnet|inception|mobilenet).*")
+
+
+def kinds_decided(path: Path, kinds: set[str]) -> list[str]:
+    """Places of a file that ask which kind of layer something is."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(), path)):
+        asked: set[str] = set()
+        match node:
+            case ast.Call(func=ast.Name(id="isinstance" | "issubclass"), args=[_, kind]):
+                asked = {n.id for n in ast.walk(kind) if isinstance(n, ast.Name)}
+                asked |= {n.attr for n in ast.walk(kind) if isinstance(n, ast.Attribute)}
+            case ast.MatchClass(cls=ast.Name(id=name)):
+                asked = {name}
+            case ast.Compare(left=ast.Attribute(attr="kind"), comparators=[one]):
+                values = [n.value for n in ast.walk(one) if isinstance(n, ast.Constant)]
+                asked = {str(value) for value in values}
+        # Operators have names of their own; where both exist the import decides.
+        wrong = asked & kinds - _operators_imported(path)
+        found += [f"{path.name}:{node.lineno} {name}" for name in sorted(wrong)]
+    return found
+
+
+def _operators_imported(path: Path) -> set[str]:
+    """Names that a file has from the program, such as `Pool`, which is a layer, too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(), path)):
+        if isinstance(node, ast.ImportFrom) and node.module == "configs.program":
+            found |= {alias.asname or alias.name for alias in node.names}
+    return found
+
+
+def test_nobody_asks_which_kind_a_layer_is() -> None:
+    kinds = {name for name in kinds_of(Layer) if hasattr(program, name) is False}
+    kinds |= {"Pool", "Concat"}
+    found = []
+    for package in ("configs", "train", "quant", "accel", "benchmarks"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = str(path.relative_to(ROOT))
+            if not name.startswith(SPEC_ITSELF):
+                found += kinds_decided(path, kinds)
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "isinstance(x, Conv)",
+        "isinstance(x, configs.network.Conv | Dense)",
+        "match x:\n    case Residual():\n        pass",
+        "x = info.kind == 'Flatten'",
+        "x = info.kind in ('Lstm', 'Dense')",
+        "from configs.network import Pool\nisinstance(x, Pool)",
+    ],
+)
+def test_a_planted_question_is_found(text: str, tmp_path) -> None:
+    planted = tmp_path / "planted.py"
+    planted.write_text(text + "\n")
+    kinds = {"Conv", "Dense", "Residual", "Flatten", "Lstm", "Pool"}
+    assert kinds_decided(planted, kinds)
+    planted.write_text("from configs.program import Pool\nisinstance(x, Pool)\n")
+    assert not kinds_decided(planted, kinds)
 
 
 MACHINES = {

@@ -124,7 +124,7 @@ def test_it_runs_on_an_array_and_costs(experiment, fitted):
     assert cost(workload, chip).macs == network.macs
 
 
-ODD = '''
+ODD = """
 from dataclasses import dataclass
 
 from configs.layers import Dense, Flatten, Layer
@@ -150,7 +150,7 @@ def get_config():
         name="sorted", network=Network(input_shape=(28, 28, 1), layers=layers),
         data=Data(source="embedded"),
     )
-'''
+"""
 
 
 def test_a_kind_with_an_unknown_operator_is_refused_by_name(tmp_path, capsys, monkeypatch):

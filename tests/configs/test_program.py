@@ -97,9 +97,9 @@ class Sort(Node):
 
 def test_an_unknown_operator_is_refused_by_name():
     odd = Sort(name="s", layer="s", inputs=("input",), shape=(4,))
-    with pytest.raises(InputError, match="`s`: `Sort` is a kind that configs.program"):
+    with pytest.raises(InputError, match=r"`s`: `Sort` is a kind that configs\.program"):
         Program(nodes=(X, odd))
-    with pytest.raises(InputError, match="`s`: `Sort` is a kind that a.b does not know"):
+    with pytest.raises(InputError, match=r"`s`: `Sort` is a kind that a\.b does not know"):
         entry({Add: print}, odd, "a.b")
     with pytest.raises(InputError, match="`s`: `Sort`"):
         require_operator(odd, "a.b")
@@ -247,7 +247,10 @@ def test_normalisation_is_a_scale_and_a_shift_for_a_bias():
 @pytest.mark.parametrize(
     ("layer", "rule"),
     [
-        (Multiply(body=(Conv(features=3),)), r"Multiply weighs its `shortcut`.*\(6, 6, 2\)"),
+        (
+            Multiply(body=(Conv(features=3),)),
+            r"Multiply weighs its `shortcut`.*\(6, 6, 2\)",
+        ),
         (
             Concat(branches=((Conv(features=3),), ())),
             r"Concat puts \(4, 4, 3\), \(6, 6, 2\) side by side",

@@ -19,8 +19,8 @@ from train.model import Model, build
 
 MINMAX = Quantization(calibration="minmax")
 MSE = Quantization(calibration="mse")
-UNSIGNED = Site(name="a", signed=False, bits=8)
-SIGNED = Site(name="a", signed=True, bits=8)
+UNSIGNED = Site(name="a", grid="a", signed=False, bits=8)
+SIGNED = Site(name="a", grid="a", signed=True, bits=8)
 DENSE = Network(
     input_shape=(4,),
     layers=(
@@ -40,7 +40,9 @@ def values(scale: float, signed: bool, seed: int = 0) -> np.ndarray:
     return drawn if signed else np.maximum(drawn, 0)
 
 
-SITES = [Site(name="a", signed=s, bits=b) for s in (False, True) for b in (2, 4, 8)]
+SITES = [
+    Site(name="a", grid="a", signed=s, bits=b) for s in (False, True) for b in (2, 4, 8)
+]
 
 
 @pytest.mark.parametrize("site", SITES, ids=str)
@@ -174,7 +176,7 @@ def test_a_channel_of_zeros_has_a_step(calibration: str) -> None:
 def trained(network: Network) -> Model:
     """A float model with biases; no test changes it."""
     model = build(network, key=jax.random.key(0))
-    for layer in model.layers.values():
+    for layer in (la for la in model.layers.values() if la.bias is not None):
         layer.bias[...] = jnp.linspace(-0.3, 0.3, layer.bias.size, dtype=jnp.float32)
     return model
 

@@ -38,7 +38,7 @@ def model_of(weight_bits: int = 8, activation_bits: int = 8, scales: str = "chan
 def fresh(weight_bits: int = 8, activation_bits: int = 8, scales="channel") -> Model:
     model = build(NETWORK, key=jax.random.key(0))
     draw = np.random.default_rng(0)
-    for layer in model.layers.values():
+    for layer in (la for la in model.layers.values() if la.bias is not None):
         layer.bias[...] = jnp.asarray(0.2 * draw.normal(size=layer.bias.shape), jnp.float32)
     settings = Quantization(
         weight_bits=weight_bits, activation_bits=activation_bits, weight_scales=scales

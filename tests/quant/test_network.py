@@ -8,7 +8,8 @@ import pytest
 from integers import filled, images, spec
 
 from configs.errors import InputError
-from configs.network import Conv, Dense, Flatten, Network
+from configs.network import Dense, Flatten, Network
+from configs.program import Pad
 from quant import normative
 from quant.certificate import nearest_agreeing
 from quant.network import PIXELS, Format, IntNetwork, Weighted
@@ -219,9 +220,11 @@ def test_the_bound_holds_for_partial_sums_and_signed_inputs() -> None:
         if w is None:
             continue
         rows = step.input.astype(np.int64)
-        if isinstance(step.layer.info.spec, Conv):
-            padded = normative.pad(rows, step.layer.info.spec)
-            rows = normative.im2col(padded, step.layer.info.spec)
+        node, around = step.layer.product, step.layer.step.find(Pad)
+        if around:
+            rows = normative.pad(rows, around.kind, around.pads)
+        if node.kernel:
+            rows = normative.im2col(rows, node.kernel, node.stride)
         terms = rows[:, :, None] * w.matrix.astype(np.int64)
         order = draw.permutation(terms.shape[1])
         partial = np.cumsum(terms[:, order], axis=1) + w.bias

@@ -31,7 +31,7 @@ GRIDS = [(8, 8, (16,)), (4, 3, (12, 21)), (2, 5, (9, 16, 18)), (8, 2, (8,))]
 def differing(network: IntNetwork, pixels: np.ndarray) -> tuple[int, int, float]:
     """Values of all layers that are not the integers', values in all, largest error."""
     model = twin(network)
-    outputs = jax.jit(lambda x: model.outputs(x))(pixels.astype(np.float32))
+    outputs = jax.jit(lambda x: model.values(x))(pixels.astype(np.float32))
     differ, count, largest = 0, 0, 0.0
     for step in normative.steps(network, pixels):
         y = np.asarray(outputs[step.layer.name], np.float64) / step.layer.output.scale
@@ -108,7 +108,7 @@ def calibrated(network: Network, settings: Quantization) -> tuple[Model, IntNetw
     """A network with fake quantisation that was not trained, and its integers."""
     model = build(network, key=jax.random.key(3))
     draw = np.random.default_rng(3)
-    for layer in model.layers.values():
+    for layer in (la for la in model.layers.values() if la.bias is not None):
         layer.bias[...] = jnp.asarray(0.3 * draw.normal(size=layer.bias.shape), jnp.float32)
     seen = observe(network, model, images(network, 40))
     fake = fake_model(

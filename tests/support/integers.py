@@ -163,7 +163,7 @@ def _product(
     table = _table(output, draw)
     return Weighted(
         weights=weights,
-        bias=(draw.normal(size=node.features) * spread).astype(np.int32),
+        bias=(node.biased * draw.normal(size=node.features) * spread).astype(np.int32),
         multiplier=agreeing[multiplier.astype(np.int32)],
         shift=shift,
         weight_bits=weight_bits,
