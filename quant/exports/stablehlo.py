@@ -23,9 +23,9 @@ from jax import export
 from jaxtyping import Array, Integer, UInt8
 
 from configs.errors import InputError
-from configs.program import Activate, Node, Product
+from configs.program import Activate, Product
 from quant.execute import MOVES, run
-from quant.exports.limits import Limit, first_clause, nothing
+from quant.exports.limits import ALWAYS, PRODUCTS, Limits, first_clause
 from quant.network import IntNetwork, IntStep
 
 FILE = "model.stablehlo"
@@ -38,7 +38,7 @@ _WRITER = re.compile(rb"lockstep_jax_([0-9a-z_]+)_jaxlib_([0-9a-z_]+?)_end")
 
 
 # The program is the integer arithmetic itself, which refuses what it does not know.
-LIMITS: dict[type[Node], Limit] = dict.fromkeys((Product, Activate, *MOVES), nothing)
+LIMITS: Limits = {**dict.fromkeys((Activate, *MOVES), ALWAYS), Product: PRODUCTS}
 
 
 def unsupported(layer: IntStep) -> str | None:
