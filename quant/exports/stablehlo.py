@@ -116,7 +116,8 @@ def _chunked(
     parts = []
     for first in range(0, len(images), _CHUNK):
         chunk = images[first : first + _CHUNK]
-        size = 1 << (len(chunk) - 1).bit_length()
+        # The last of several chunks has the size of the others: one program for all.
+        size = _CHUNK if first else 1 << (len(chunk) - 1).bit_length()
         filled = np.zeros((size, *chunk.shape[1:]), chunk.dtype)
         filled[: len(chunk)] = chunk
         parts.append([np.asarray(y)[: len(chunk)] for y in call(filled)])
