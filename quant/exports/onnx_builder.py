@@ -17,17 +17,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from quant.exports.byte_values import is_wide
 from quant.network import Format, Integers
 
 PLANES = (0, 3, 1, 2)
 PIXELS_LAST = (0, 2, 3, 1)
 # Where an axis of (H, W, C) is in planes with a batch.
 _AXES = (2, 3, 1)
-
-
-def is_wide(kind: Format) -> bool:
-    """Whether a value is a float32 tensor of real numbers, not one of bytes."""
-    return kind.bits > 8
 
 
 def zero_point(kind: Format) -> int:

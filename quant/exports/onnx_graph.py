@@ -29,16 +29,15 @@ from configs.program import (
     State,
     entry,
 )
-from quant import normative
+from quant.exports.byte_values import is_wide, mapped
 from quant.exports.onnx_builder import (
     PIXELS_LAST,
     PLANES,
     Graph,
     axis_of,
-    is_wide,
     zero_point,
 )
-from quant.network import Activated, Format, IntNetwork, IntStep
+from quant.network import Format, IntNetwork, IntStep
 
 OPSET = 21
 IR_VERSION = 10
@@ -229,18 +228,10 @@ def _activate(graph: Graph, layer: IntStep, node: Activate, x: str) -> str:
 def _mapped(graph: Graph, layer: IntStep, node: Activate, x: str) -> str:
     """A byte for each byte, looked up. Not QuantizeLinear of DequantizeLinear: runtimes
     merge such pairs with their neighbours and then round once where we round twice."""
-    low, kind = -zero_point(layer.input), layer.input
-    bytes_ = np.clip(np.arange(256) + low, kind.low, kind.high)
-    values = mapped(bytes_, kind, layer.activated)
+    kind = layer.input
+    values = mapped(np.arange(256) - zero_point(kind), kind, layer.activated)
     prefix = graph.owned(f"{node.owner}.bytes", f"{layer.name}.bytes", kind)
     return graph.looked_up(layer.name, values, layer.output, x, prefix)
-
-
-def mapped(values: np.ndarray, kind: Format, numbers: Activated) -> np.ndarray:
-    """What integers of a format become on a grid of their own, int64."""
-    shift = numbers.sum.exponent - kind.exponent
-    y = normative.rescale(values.astype(np.int64), shift, numbers.sum)
-    return y if numbers.table is None else numbers.table.astype(np.int64)[y + 128]
 
 
 def _pool(graph: Graph, layer: IntStep, node: Pool, x: str) -> str:

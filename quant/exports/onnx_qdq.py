@@ -21,6 +21,7 @@ from configs.network import Conv, Dense, Layer, Network
 from configs.program import Add, Pad, Pool, Product
 from quant import normative
 from quant.exports import onnx_check, onnx_graph
+from quant.exports.byte_values import is_wide
 from quant.exports.limits import (
     ALWAYS,
     PRODUCTS_OF_BYTES,
@@ -29,7 +30,7 @@ from quant.exports.limits import (
     first_clause,
     only_bytes,
 )
-from quant.exports.onnx_builder import is_wide, zero_point
+from quant.exports.onnx_builder import zero_point
 from quant.network import PIXELS, Format, IntNetwork, IntStep, Weighted
 
 FILE = "model.onnx"
