@@ -402,3 +402,24 @@ def test_files_of_programs_are_stored_and_compared(tmp_path):
         form = exports.module(name)
         assert form.differences(contents[form.FILE], held.network) is None
     assert {type(n) for n in held.network.program.nodes} >= {Activate, Add}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Square(Layer):
+    """A network that ends in 16 bits."""
+
+    signed: bool
+
+    def lower(self, b: Builder, x: str) -> str:
+        grid = Grid(signed=self.signed, bits=16, exponent=-15)
+        function = "identity" if self.signed else "relu"
+        return b.activate(b.times(x, x), function, after=grid)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("shape", [(6,), (4, 3, 2)])
+def test_outputs_of_16_bits_leave_every_runtime(signed, shape):
+    spec = Network(input_shape=shape, layers=(Square(signed=signed),))
+    network = integers.filled(spec)
+    assert network.output.dtype == np.dtype(np.int16 if signed else np.uint16)
+    assert compared(network) > 200
