@@ -277,10 +277,8 @@ def _mean(graph: Graph, x: str, shape: tuple, *, keepdims: int, output: str) -> 
 
 
 def _reshape(graph: Graph, layer: IntStep, node: Reshape, x: str) -> str:
-    rank = len(layer.input_shape)
-    before = next((n for n in layer.step.nodes if n.name == node.input), None)
-    rank = len(before.shape) if before else rank
-    if rank == 3:
+    inside = {one.name: one.shape for one in layer.step.nodes}
+    if len(inside.get(node.input, layer.input_shape)) == 3:
         x = graph.add("Transpose", [x], f"{layer.name}.pixels", perm=PIXELS_LAST)
     if len(node.shape) == 1:
         return graph.add("Flatten", [x], layer.name, axis=1)
