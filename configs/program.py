@@ -551,6 +551,12 @@ def _product_shape(node: Product, x: Node) -> Shape:
 
 
 def _pool_shape(node: Pool, x: Node) -> Shape:
+    for ends, size in zip(node.pads, node.window, strict=True):
+        if max(ends) >= size:
+            raise InputError(
+                f"`pads` (={node.pads}) of `{node.name}` must be smaller than its window "
+                f"{node.window}, or windows would hold nothing of `{x.name}`; pad less."
+            )
     padded = _padded(x.shape, node.pads)
     axes = zip(padded[:2], node.window, node.stride, strict=True)
     return (*(_windows(*axis) for axis in axes), x.shape[2])

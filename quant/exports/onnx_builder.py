@@ -17,17 +17,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from quant.exports.byte_values import is_wide
 from quant.network import Format, Integers
 
 PLANES = (0, 3, 1, 2)
 PIXELS_LAST = (0, 2, 3, 1)
 # Where an axis of (H, W, C) is in planes with a batch.
 _AXES = (2, 3, 1)
-
-
-def is_wide(kind: Format) -> bool:
-    """Whether a value is a float32 tensor of real numbers, not one of bytes."""
-    return kind.bits > 8
 
 
 def zero_point(kind: Format) -> int:
@@ -117,9 +113,14 @@ class Graph:
         scale = self.constant(f"{name}.scale", kind.scale, np.float32)
         return self.add("Mul", [x, scale], name)
 
-    def looked_up(self, name: str, entries: object, index: str, table: str) -> str:
-        """The byte in a constant, `table`, of 256 `entries` for each byte of `index`."""
-        table = self.constant(table, entries, np.uint8)
+    def looked_up(
+        self, name: str, values: np.ndarray, kind: Format, index: str, table: str
+    ) -> str:
+        """The one of 256 `values` of a format, in a constant `table`, for each byte."""
+        if is_wide(kind):
+            table = self.constant(table, values * kind.scale, np.float32)
+        else:
+            table = self.constant(table, values + zero_point(kind), np.uint8)
         wide = self.add("Cast", [index], f"{name}.index", to=TensorProto.INT32)
         return self.add("Gather", [table, wide], name, axis=0)
 

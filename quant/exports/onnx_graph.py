@@ -29,16 +29,15 @@ from configs.program import (
     State,
     entry,
 )
-from quant import normative
+from quant.exports.byte_values import is_wide, mapped
 from quant.exports.onnx_builder import (
     PIXELS_LAST,
     PLANES,
     Graph,
     axis_of,
-    is_wide,
     zero_point,
 )
-from quant.network import Activated, Format, IntNetwork, IntStep
+from quant.network import Format, IntNetwork, IntStep
 
 OPSET = 21
 IR_VERSION = 10
@@ -222,25 +221,17 @@ def _activate(graph: Graph, layer: IntStep, node: Activate, x: str) -> str:
     index = graph.quantised(f"{name}.sum", x, numbers.sum)
     owner = layer.product.weights if layer.weighted else node.owner
     prefix = graph.owned(f"{owner}.table", f"{name}.table", "bytes")
-    entries = numbers.table.astype(np.int32) + zero_point(numbers.output)
-    return graph.looked_up(name, entries, index, prefix)
+    values = numbers.table.astype(np.int64)
+    return graph.looked_up(name, values, numbers.output, index, prefix)
 
 
 def _mapped(graph: Graph, layer: IntStep, node: Activate, x: str) -> str:
     """A byte for each byte, looked up. Not QuantizeLinear of DequantizeLinear: runtimes
     merge such pairs with their neighbours and then round once where we round twice."""
-    low, kind = -zero_point(layer.input), layer.input
-    bytes_ = np.clip(np.arange(256) + low, kind.low, kind.high)
-    entries = mapped(bytes_, kind, layer.activated) + zero_point(layer.output)
+    kind = layer.input
+    values = mapped(np.arange(256) - zero_point(kind), kind, layer.activated)
     prefix = graph.owned(f"{node.owner}.bytes", f"{layer.name}.bytes", kind)
-    return graph.looked_up(layer.name, entries, x, prefix)
-
-
-def mapped(values: np.ndarray, kind: Format, numbers: Activated) -> np.ndarray:
-    """What integers of a format become on a grid of their own, int64."""
-    shift = numbers.sum.exponent - kind.exponent
-    y = normative.rescale(values.astype(np.int64), shift, numbers.sum)
-    return y if numbers.table is None else numbers.table.astype(np.int64)[y + 128]
+    return graph.looked_up(layer.name, values, layer.output, x, prefix)
 
 
 def _pool(graph: Graph, layer: IntStep, node: Pool, x: str) -> str:
@@ -286,10 +277,8 @@ def _mean(graph: Graph, x: str, shape: tuple, *, keepdims: int, output: str) -> 
 
 
 def _reshape(graph: Graph, layer: IntStep, node: Reshape, x: str) -> str:
-    rank = len(layer.input_shape)
-    before = next((n for n in layer.step.nodes if n.name == node.input), None)
-    rank = len(before.shape) if before else rank
-    if rank == 3:
+    inside = {one.name: one.shape for one in layer.step.nodes}
+    if len(inside.get(node.input, layer.input_shape)) == 3:
         x = graph.add("Transpose", [x], f"{layer.name}.pixels", perm=PIXELS_LAST)
     if len(node.shape) == 1:
         return graph.add("Flatten", [x], layer.name, axis=1)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from configs.errors import InputError
+from quant.exports.byte_values import is_wide
 from quant.exports.tflite_builder import with_outputs
 from quant.exports.tflite_compare import differences
 from quant.exports.tflite_layers import (
@@ -22,7 +23,7 @@ from quant.exports.tflite_layers import (
     tensor_name,
     unsupported,
 )
-from quant.exports.tflite_values import from_stored, is_wide
+from quant.exports.tflite_values import from_stored
 from quant.network import IntNetwork
 
 __all__ = [

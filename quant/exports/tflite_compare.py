@@ -8,7 +8,6 @@ damaged file ends the walk with an error, which becomes the answer.
 
 from __future__ import annotations
 
-import math
 import struct
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -143,11 +142,12 @@ def _constant(tensor: Any, first: Difference) -> str:
         return f"`{name}` has {found} bytes, not {wanted}"
     if path[3] == "position":
         return f"`{name}` starts at byte {found} of the file, not {wanted}"
-    dtype = {1: np.int8, 4: np.dtype("<i4")}[wanted.size // math.prod(tensor.shape)]
+    types = schema().TensorType
+    dtype = {types.INT8: "i1", types.INT32: "<i4", types.FLOAT32: "<f4"}[tensor.type]
     at = path[3] // np.dtype(dtype).itemsize
     # Unsigned values are stored shifted.
     zero = 0 if tensor.quantization is None else int(tensor.quantization.zeroPoint[0])
-    there, ours = (int(array.view(dtype)[at]) - zero for array in (found, wanted))
+    there, ours = (array.view(dtype)[at].item() - zero for array in (found, wanted))
     return f"`{name}` at index {_place(tensor, at)} is {there}, not {ours}"
 
 

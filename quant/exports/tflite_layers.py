@@ -23,7 +23,6 @@ from configs.program import (
     Mul,
     Node,
     Pad,
-    Pair,
     Pool,
     Product,
     Reshape,
@@ -31,15 +30,33 @@ from configs.program import (
     State,
     entry,
 )
-from quant.exports.limits import Limit, first_clause, nothing, only_bytes, product_limit
+from quant.exports.byte_values import is_wide, mapped
+from quant.exports.limits import (
+    ALWAYS,
+    PRODUCTS_OF_BYTES,
+    Limit,
+    Limits,
+    first_clause,
+    only_bytes,
+)
 from quant.exports.tflite_builder import Builder, schema
-from quant.exports.tflite_mean import mean_factor, mean_scale
-from quant.exports.tflite_values import Values, clips, is_wide, mapped, zero_point
+from quant.exports.tflite_mean import mean_factor
+from quant.exports.tflite_values import Values, clips, zero_point
+from quant.exports.tflite_windows import (
+    SAME,
+    VALID,
+    dilations,
+    is_padded,
+    pad_around,
+    pad_edge,
+    pad_mean,
+    strides,
+    windows_mean,
+)
 from quant.network import PIXELS, Format, IntNetwork, IntStep
 
 # Operators that round sums of products.
 ROUNDING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_SAME, _VALID = 0, 1
 _DOER = "quant.exports.tflite"
 
 
@@ -56,7 +73,7 @@ def _mean_limit(layer: IntStep, count: int, what: str) -> str | None:
 
 def _pad_limit(layer: IntStep, node: Pad) -> str | None:
     clause = only_bytes(layer, "padding")
-    if clause is None and node.kind == "mean" and _any(node):
+    if clause is None and node.kind == "mean" and is_padded(node):
         return _mean_limit(layer, math.prod(layer.input_shape[:2]), "mean padding")
     return clause
 
@@ -152,56 +169,24 @@ def _name(values: Values, layer: IntStep, node: Node) -> str:
     return values.output if node is layer.step.nodes[-1] else node.name
 
 
-def _any(node: Pad | Pool) -> bool:
-    return any(map(any, node.pads))
-
-
 def _pool(values: Values, layer: IntStep, node: Pool, x: int) -> int:
     name = _name(values, layer, node)
     kind, shape = layer.input, layer.input_shape
-    same = _any(node) and node.pads == same_paddings(shape, node.window, node.stride)
-    if _any(node) and not same:
+    same = is_padded(node) and node.pads == same_paddings(shape, node.window, node.stride)
+    if is_padded(node) and not same:
         lowest = -128 if node.kind == "max" else None
-        x = _around(values, layer, node, f"{name}.padded", x, lowest)
-    padding = _SAME if same else _VALID
+        x = pad_around(values, layer, node, f"{name}.padded", x, lowest)
+    padding = SAME if same else VALID
     if node.kind == "mean":
-        return _mean(values, x, name, node.shape, kind, node.window, node.stride, padding)
+        return windows_mean(
+            values, x, name, node.shape, kind, node.window, node.stride, padding
+        )
     out = values.empty(name, node.shape, kind)
     return values.b.operator(
         "MAX_POOL_2D", [x], out, "Pool2D",
-        padding=padding, **_strides(node.stride),
+        padding=padding, **strides(node.stride),
         filterHeight=node.window[0], filterWidth=node.window[1],
     )  # fmt: skip
-
-
-def _mean(
-    values: Values, x: int, name: str, shape: tuple, kind: Format, window: Pair,
-    stride: Pair, padding: int,
-) -> int:  # fmt: skip
-    """The mean of each window as a depthwise convolution with equal weights."""
-    count, channels = math.prod(window), shape[2]
-    factor = mean_factor(count, kind.low, kind.high)
-    scale = np.full(channels, mean_scale(count, factor), np.float64)
-    weights = np.full((1, *window, channels), factor, np.int8)
-    zeros = np.zeros(channels, np.int32)
-    inputs = [
-        x,
-        values.constant(f"{name}.weights", weights, scale=scale, axis=3),
-        values.constant(f"{name}.bias", zeros, scale=scale * kind.scale),
-    ]
-    out = values.empty(name, shape, kind)
-    return values.b.operator(
-        "DEPTHWISE_CONV_2D", inputs, out, "DepthwiseConv2D",
-        padding=padding, **_strides(stride), **_dilations((1, 1)), depthMultiplier=1,
-    )  # fmt: skip
-
-
-def _strides(stride: Pair) -> dict[str, int]:
-    return {"strideH": stride[0], "strideW": stride[1]}
-
-
-def _dilations(dilation: Pair) -> dict[str, int]:
-    return {"dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
 
 
 def _product(values: Values, layer: IntStep, node: Product, x: int) -> int:
@@ -211,8 +196,8 @@ def _product(values: Values, layer: IntStep, node: Product, x: int) -> int:
     if node.kernel is None:
         return b.operator("FULLY_CONNECTED", inputs, values.sums, "FullyConnected")
     same = pad is not None and _by_itself(layer, node, pad)
-    options = {"padding": _SAME if same else _VALID, **_strides(node.stride)}
-    options |= _dilations(node.dilation)
+    options = {"padding": SAME if same else VALID, **strides(node.stride)}
+    options |= dilations(node.dilation)
     if not node.depthwise:
         return b.operator("CONV_2D", inputs, values.sums, "Conv2D", **options)
     options["depthMultiplier"] = node.features // node.groups
@@ -225,7 +210,7 @@ def _by_itself(layer: IntStep, node: Product, pad: Pad) -> bool:
     """Whether the convolution adds these zeros itself: an odd row comes after the data."""
     extent = tuple((k - 1) * d + 1 for k, d in zip(node.kernel, node.dilation, strict=True))
     alike = pad.pads == same_paddings(layer.input_shape, extent, node.stride)
-    return pad.kind == "zero" and _any(pad) and alike
+    return pad.kind == "zero" and is_padded(pad) and alike
 
 
 def _constants(values: Values, layer: IntStep, node: Product) -> tuple[int, int]:
@@ -249,7 +234,8 @@ def _activate(values: Values, layer: IntStep, node: Activate, x: int) -> int:
     numbers, shape, output = layer.activated, node.shape, values.output
     if layer.step.nodes == (node,) and not is_wide(layer.input):
         prefix = values.owned(f"{node.owner}.bytes", f"{layer.name}.bytes", layer.input)
-        table = prefix, mapped(layer.input, numbers)
+        stored = np.arange(-128, 128) - zero_point(layer.input)
+        table = prefix, mapped(stored, layer.input, numbers)
         return values.looked_up(x, output, layer.name, shape, numbers.output, table)
     if numbers.table is None:
         return values.brought_back(x, output, layer.name, shape, numbers.output)
@@ -281,70 +267,15 @@ def _padding(values: Values, layer: IntStep, node: Pad, x: int) -> int:
     """The map with something around it; zeros that a convolution adds are left to it."""
     product, last = layer.product, node is layer.step.nodes[-1]
     name = values.output if last else f"{layer.name}.padded"
-    if not _any(node):
+    if not is_padded(node):
         return values.reshaped(x, name, node.shape, layer.input) if last else x
     if node.kind == "edge":
-        return _pad_edge(values, layer, node, name, x)
+        return pad_edge(values, layer, node, name, x)
     if node.kind == "mean":
-        return _pad_mean(values, layer, node, name, x)
+        return pad_mean(values, layer, node, name, x)
     if product and _by_itself(layer, product, node):
         return x
-    return _around(values, layer, node, name, x, None)
-
-
-def _around(
-    values: Values, layer: IntStep, node: Pad | Pool, name: str, x: int, byte: int | None
-) -> int:
-    """Zeros, or some other stored byte, around a map."""
-    kind, (height, width, channels) = layer.input, layer.input_shape
-    (top, bottom), (left, right) = node.pads
-    ends = np.asarray([(0, 0), *node.pads, (0, 0)], np.int32)
-    inputs = [x, values.constant(f"{name}.pads", ends)]
-    shape = (top + height + bottom, left + width + right, channels)
-    if byte is None:
-        out = values.empty(name, shape, kind)
-        return values.b.operator("PAD", inputs, out, "Pad")
-    filler = values.constant(
-        f"{name}.value", np.asarray([byte], np.int8), scale=[kind.scale],
-        zero_point=zero_point(kind),
-    )  # fmt: skip
-    out = values.empty(name, shape, kind)
-    return values.b.operator("PADV2", [*inputs, filler], out, "PadV2")
-
-
-def _pad_edge(values: Values, layer: IntStep, node: Pad, name: str, x: int) -> int:
-    """Rows, then columns, picked with the nearest inside index."""
-    shape = list(layer.input_shape)
-    for axis, what, (before, after) in zip(
-        (1, 2), ("rows", "columns"), node.pads, strict=True
-    ):
-        size = shape[axis - 1]
-        indices = np.clip(np.arange(-before, size + after), 0, size - 1).astype(np.int32)
-        shape[axis - 1] = len(indices)
-        inputs = [x, values.constant(f"{layer.name}.{what}", indices)]
-        inner = name if axis == 2 else f"{layer.name}.padded.{what}"
-        out = values.empty(inner, tuple(shape), layer.input)
-        x = values.b.operator("GATHER", inputs, out, "Gather", axis=axis)
-    return x
-
-
-def _pad_mean(values: Values, layer: IntStep, node: Pad, output: str, x: int) -> int:
-    """The pixels in a row with the mean behind them, then each place picks one."""
-    name, kind, b = layer.name, layer.input, values.b
-    height, width, channels = layer.input_shape
-    size, window = height * width, (height, width)
-    whole = (1, 1, channels)
-    mean = _mean(values, x, f"{name}.mean", whole, kind, window, (1, 1), _VALID)
-    mean = values.reshaped(mean, f"{name}.mean.row", (1, channels), kind)
-    pixels = values.reshaped(x, f"{name}.pixels", (size, channels), kind)
-    joined = values.empty(f"{name}.joined", (size + 1, channels), kind)
-    b.operator("CONCATENATION", [pixels, mean], joined, "Concatenation", axis=1)
-    inside = np.arange(size, dtype=np.int32).reshape(height, width)
-    places = np.pad(inside, node.pads, constant_values=size)
-    inputs = [joined, values.constant(f"{name}.places", places.reshape(-1))]
-    picked = values.empty(f"{name}.picked", (places.size, channels), kind)
-    b.operator("GATHER", inputs, picked, "Gather", axis=1)
-    return values.reshaped(picked, output, (*places.shape, channels), kind)
+    return pad_around(values, layer, node, name, x, None)
 
 
 def _reshape(values: Values, layer: IntStep, node: Reshape, x: int) -> int:
@@ -403,10 +334,11 @@ OPERATORS: dict[type[Node], Callable[..., int]] = {
     Mul: _combined("MUL"),
 }
 
-# What of an operator cannot be written: (step, node) -> a clause or None.
-LIMITS: dict[type[Node], Limit] = {
-    **{kind: nothing for kind in OPERATORS},
-    Pad: _pad_limit,
-    Product: product_limit,
-    Pool: _pool_limit,
+_MEANS = "of bytes; means that float32 rounds as integers do"
+# When an operator can be written.
+LIMITS: Limits = {
+    **dict.fromkeys(OPERATORS, ALWAYS),
+    Pad: Limit(when=_MEANS, clause=_pad_limit),
+    Product: PRODUCTS_OF_BYTES,
+    Pool: Limit(when=_MEANS, clause=_pool_limit),
 }

@@ -13,14 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from quant import normative
+from quant.exports.byte_values import is_wide
 from quant.exports.tflite_builder import Builder, schema
-from quant.network import Activated, Format, Integers
-
-
-def is_wide(kind: Format) -> bool:
-    """Whether a value is a float32 tensor of real numbers, not one of bytes."""
-    return kind.bits > 8
+from quant.network import Format, Integers
 
 
 def zero_point(kind: Format) -> int:
@@ -133,12 +128,15 @@ class Values:
         added = self.b.constant(f"{prefix}.offset", np.asarray([offset], np.int32))
         index = self.b.tensor(f"{prefix}.index", shape, "int32")
         self.b.operator("ADD", [wide, added], index, "Add")
-        constant = self.constant(
-            table[0], to_stored(table[1], kind), scale=[kind.scale],
-            zero_point=zero_point(kind),
-        )  # fmt: skip
+        constant = self._table(*table, kind)
         out = self.empty(name, shape, kind)
         return self.b.operator("GATHER", [constant, index], out, "Gather")
+
+    def _table(self, name: str, values: np.ndarray, kind: Format) -> int:
+        if is_wide(kind):
+            return self.constant(name, (values * kind.scale).astype(np.float32))
+        stored, zero = to_stored(values, kind), zero_point(kind)
+        return self.constant(name, stored, scale=[kind.scale], zero_point=zero)
 
 
 def clips(kind: Format) -> list[tuple[str, str, int]]:
@@ -150,11 +148,3 @@ def clips(kind: Format) -> list[tuple[str, str, int]]:
     if kind.high < whole.high:
         found.append(("MINIMUM", "high", kind.high + zero))
     return found
-
-
-def mapped(kind: Format, numbers: Activated) -> np.ndarray:
-    """What each stored byte -128..127 of a format becomes on a grid of its own, (256,)."""
-    values = np.arange(-128, 128) - zero_point(kind)
-    values = np.clip(values, kind.low, kind.high)
-    y = normative.rescale(values, numbers.sum.exponent - kind.exponent, numbers.sum)
-    return y if numbers.table is None else numbers.table.astype(np.int64)[y + 128]

@@ -8,6 +8,8 @@ import random
 
 import flips
 import forge
+import integers
+import numpy as np
 import pytest
 import quantised
 
@@ -86,6 +88,38 @@ def test_every_byte_of_the_tflite_file(cases, kind, monkeypatch):
             assert byte not in important, (byte, bit)
             assert flips.decoded(found) == wanted, (byte, bit)
     assert free < len(content) // 4
+
+
+@pytest.mark.parametrize("name", ["residual", "depthwise", "cells"])
+def test_bits_all_over_the_files_of_a_program(name, monkeypatch):
+    """Joins, channels of their own, states of 16 bits: caught, or the same is held."""
+    network = integers.filled(integers.spec(name))
+    onnx_, tflite_ = onnx_qdq.encode(network), tflite.encode(network)
+    monkeypatch.setattr(tflite_compare, "encode", lambda network: tflite_)
+    for byte, bit in flips.a_bit_of_every_byte(onnx_, 17):
+        found = flips.flipped(onnx_, byte, bit)
+        if onnx_check.difference(found, onnx_) is None:
+            assert flips.without_writer(found) == flips.without_writer(onnx_), (byte, bit)
+    wanted, important = flips.decoded(tflite_), sorted(flips.constants(tflite_))
+    for place, byte in enumerate(important[::7]):
+        found = flips.flipped(tflite_, byte, place % 8)
+        assert tflite.differences(found, network), (byte, place % 8)
+    for byte, bit in flips.a_bit_of_every_byte(tflite_, 31):
+        found = flips.flipped(tflite_, byte, bit)
+        if tflite.differences(found, network) is None:
+            assert flips.decoded(found) == wanted, (byte, bit)
+
+
+def test_a_real_number_of_a_tflite_file_is_named(monkeypatch):
+    """The bound of a cell is a float32 constant."""
+    network = integers.filled(integers.spec("cells"))
+    content = tflite.encode(network)
+    bound = np.float32(32767).tobytes()
+    assert content.count(bound) == 1
+    forged = content.replace(bound, np.float32(32766).tobytes())
+    assert tflite.differences(forged, network) == (
+        "`number.32767` at index 0 is 32766.0, not 32767.0"
+    )
 
 
 @pytest.mark.parametrize("kind", flips.KINDS)

@@ -13,7 +13,7 @@ from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
 from quant import normative
 from quant.certificate import agrees_with_float32
-from quant.exports import tflite, tflite_layers
+from quant.exports import tflite, tflite_layers, tflite_windows
 from quant.network import PIXELS, Format, IntNetwork, Weighted
 
 BUILTIN = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -156,7 +156,7 @@ def test_means_of_every_possible_sum(count):
 
 def test_means_with_the_wrong_weights_are_seen(monkeypatch):
     """The fault that the factor is for."""
-    monkeypatch.setattr(tflite_layers, "mean_factor", lambda *_: 1)
+    monkeypatch.setattr(tflite_windows, "mean_factor", lambda *_: 1)
     with pytest.raises(AssertionError, match="globalpool1"):
         test_means_of_every_possible_sum(14)
 
