@@ -66,6 +66,14 @@ QUANTISED = {
         (0, 1, 2),
         [[], ["--weight-bits", "4", "--activation-bits", "4"]],
     ),
+    # Networks that fork, join and come round again.
+    **{
+        f"{config}_int8": (config, (0, 1, 2), [[]])
+        for config in (
+            "mnist_resnet8", "mnist_dscnn", "mnist_mobilenet", "mnist_inception",
+            "mnist_lstm",
+        )
+    },
 }  # fmt: skip
 # Name -> config whose trained network is quantised to every width.
 SWEPT = {"mnist_cnn_sweep": "mnist_cnn"}

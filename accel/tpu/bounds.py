@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
-from accel.tpu.isa import HOST, MATMULS, Opcode, PaddingKind, PoolingKind, Register
+from accel.tpu.isa import (
+    HOST,
+    MATMULS,
+    OPERAND_NAMES,
+    Opcode,
+    PaddingKind,
+    PoolingKind,
+    Register,
+)
 from accel.tpu.machine import TpuMachine
 from accel.tpu.program import Issued, Program
 from configs.errors import InputError
 
+# Sums of values stay below 2^24.
+_FARTHEST = 24
 _SIZES = (
     "height", "width", "channels", "kernel_height", "kernel_width", "stride_down",
     "stride_right", "output_height", "output_width",
@@ -40,6 +51,8 @@ def require_bounds(program: Program, issued: Sequence[Issued], machine: TpuMachi
             _pool(one, program, machine)
         elif opcode is Opcode.Activate:
             _activate(one, program, machine)
+        elif opcode is Opcode.Vector:
+            _vector(one, program, machine)
 
 
 def _register(issued: Issued, name: str) -> int:
@@ -109,7 +122,11 @@ def _matmul(issued: Issued, program: Program, machine: TpuMachine) -> None:
     if padding == PaddingKind.mean:
         means = _register(issued, "means")
         _inside(issued, "means", means, images * channels, program, side)
-    K = channels * _register(issued, "kernel_height") * _register(issued, "kernel_width")
+    first, group = _register(issued, "first_channel"), _register(issued, "group_channels")
+    group = group or channels
+    rule = f"leave {group} of the {channels} channels"
+    _expect(issued, "first_channel", first, first + group <= channels, rule)
+    K = group * _register(issued, "kernel_height") * _register(issued, "kernel_width")
     _expect(issued, "tile", one.tile, one.tile * side < K, f"begin below K = {K}")
 
 
@@ -123,7 +140,12 @@ def _activate(issued: Issued, program: Program, machine: TpuMachine) -> None:
     fits = len(blocks[block].bias) == N
     rule = f"be the {len(blocks[block].bias)} of its parameters"
     _expect(issued, "output_channels", N, fits, rule)
-    _expect(issued, "tile", one.tile, one.tile * side < N, f"begin below N = {N}")
+    first, columns = _register(issued, "first_column"), _register(issued, "group_columns")
+    columns = columns or N
+    rule = f"leave {columns} of the {N} columns"
+    _expect(issued, "first_column", first, first + columns <= N, rule)
+    fits = one.tile * side < columns
+    _expect(issued, "tile", one.tile, fits, f"begin below N = {columns}")
     size = (_register(issued, "first_row") + one.length) * N
     _inside(issued, "ub_address", one.ub_address, size, program, side)
 
@@ -143,11 +165,78 @@ def _pool(issued: Issued, program: Program, machine: TpuMachine) -> None:
         ("height", "output_height", "stride_down", "kernel_height"),
         ("width", "output_width", "stride_right", "kernel_width"),
     )
-    for size, output, stride, kernel in axes:
+    edges = ("pool_top", "pool_bottom"), ("pool_left", "pool_right")
+    for (size, output, stride, kernel), ends in zip(axes, edges, strict=True):
         whole, count, step, window = (
             _register(issued, name) for name in (size, output, stride, kernel)
         )
-        fits = (count - 1) * step + window <= whole
+        before, behind = (_register(issued, name) for name in ends)
+        for name, outside in zip(ends, (before, behind), strict=True):
+            rule = f"be smaller than the window (={window})"
+            _expect(issued, name, outside, outside < window, rule)
+        fits = (count - 1) * step + window <= before + whole + behind
         _expect(issued, output, count, fits, f"keep its windows inside {size} (={whole})")
     rows = -(-images * image // side)
     _expect(issued, "length", one.length, one.length == rows, f"be the {rows} rows read")
+
+
+def _vector(issued: Issued, program: Program, machine: TpuMachine) -> None:
+    one, side = issued.instruction, machine.side
+    for name in ("images", "outer", "inner"):
+        value = _register(issued, name)
+        _expect(issued, name, value, 1 <= value < 1 << 24, "be in 1..2^24 - 1")
+    here, wide = _register(issued, "operands"), _register(issued, "wide")
+    known = all(here >> first & 1 or not here >> first + 1 & 1 for first in (0, 2))
+    known &= here < 1 << len(OPERAND_NAMES)
+    _expect(issued, "operands", here, known, "have a first factor for each second one")
+    reads = []
+    for bit, name in enumerate(OPERAND_NAMES):
+        if here >> bit & 1:
+            first = _register(issued, f"{name}_address")
+            size = 1 + (wide >> bit & 1)
+            distances = [_register(issued, f"{name}_{by}") for by in ("image", "outer")]
+            reach = first + _reach(issued, *distances) * size
+            _within(issued, f"{name}_address", first, reach, program, side)
+            reads.append(-(-_values(issued, *distances) * size // side))
+    size = 1 + (wide >> len(OPERAND_NAMES) & 1)
+    distances = [_register(issued, name) for name in ("out_image", "out_outer")]
+    first = one.ub_address * side + _register(issued, "out_offset")
+    reach = first + _reach(issued, *distances) * size
+    _within(issued, "ub_address", one.ub_address, reach, program, side)
+    if not here:
+        reads.append(-(-_values(issued, *distances) * size // side))
+    rows = sum(reads)
+    _expect(issued, "length", one.length, one.length == rows, f"be the {rows} rows read")
+    for name in ("shift_ab", "shift_cd"):
+        shift = _register(issued, name)
+        _expect(issued, name, shift, shift <= _FARTHEST, f"be at most {_FARTHEST}")
+    block, rescaled = _register(issued, "parameters"), _register(issued, "rescaled")
+    _expect(issued, "rescaled", rescaled, rescaled in (0, 1), "be 0 or 1")
+    if rescaled:
+        blocks = program.parameters
+        known = block < len(blocks) and not len(blocks[block].bias)
+        _expect(issued, "parameters", block, known, "be a block without a bias")
+
+
+def _values(issued: Issued, image: int, block: int) -> int:
+    """Values that an operand has: those of a distance of 0 count once."""
+    counts = _register(issued, "images"), _register(issued, "outer")
+    several = (count for count, far in zip(counts, (image, block), strict=True) if far)
+    return _register(issued, "inner") * prod(several)
+
+
+def _reach(issued: Issued, image: int, block: int) -> int:
+    """Values from the first one of an operand to its end."""
+    images, outer = _register(issued, "images"), _register(issued, "outer")
+    last = (images - 1) * image + (outer - 1) * block
+    return last + _register(issued, "inner")
+
+
+def _within(
+    issued: Issued, name: str, value: int, end: int, program: Program, side: int
+) -> None:
+    room = program.unified_buffer_rows * side
+    _expect(
+        issued, name, value, end <= room,
+        f"leave room for its values in the {room:,} bytes that the program uses",
+    )  # fmt: skip

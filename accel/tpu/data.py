@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from accel.tpu.isa import PaddingKind, PoolingKind, Register
+from accel.tpu.isa import OPERAND_NAMES, PaddingKind, PoolingKind, Register
 from quant.execute import divide_rne, requantise
 
 # Sums of this many columns of bytes by int8 are exact in float32: 255 * 128 * 512 < 2^24.
 _FLOAT_SIDE = 512
-# Outputs that pooling makes at a time.
+# Outputs that pooling and Vector make at a time.
 POOLED = 2048
+# Sums of Vector have fewer bits than this shift to the right: a larger one leaves 0.
+_FARTHEST = 30
 
 
 class Memory(NamedTuple):
@@ -75,12 +77,13 @@ def apply(memory: Memory, step: Step, constants: Constants, rows: int) -> Memory
         lambda memory: _activate(memory, step, constants, rows),
         lambda memory: _pool(memory, step),
         lambda memory: _write_host(memory, step),
+        lambda memory: _vector(memory, step, constants),
     ]
     return jax.lax.switch(step.branch, branches, memory)
 
 
 # Branches of `apply`, in order.
-NOTHING, READ_HOST, MATMUL, ACTIVATE, POOL, WRITE_HOST = range(6)
+NOTHING, READ_HOST, MATMUL, ACTIVATE, POOL, WRITE_HOST, VECTOR = range(7)
 
 
 def _count(size: int) -> jax.Array:
@@ -137,8 +140,9 @@ def _matmul(memory: Memory, step: Step, constants: Constants, rows: int) -> Memo
 def set_up(buffer: jax.Array, step: Step, rows: int, side: int) -> jax.Array:
     """Columns tile*side.. of the im2col rows of a map in the unified buffer, int32.
 
-    Row m is (b, p, q), column k is (r, s, c); the input at height p*down - top + r and
-    width q*right - left + s, or what stands outside the map.
+    Row m is (b, p, q), column k is (r, s, c) with c counted from the group's first
+    channel; the input at height p*down - top + r*(1 + skip_down) and width
+    q*right - left + s*(1 + skip_right), or what stands outside the map.
     """
     height, width, channels, signed = _register(
         step, "height", "width", "channels", "signed"
@@ -148,14 +152,18 @@ def set_up(buffer: jax.Array, step: Step, rows: int, side: int) -> jax.Array:
     )
     top, left, padding, means = _register(step, "pad_top", "pad_left", "padding", "means")
     P, Q, first = _register(step, "output_height", "output_width", "first_row")
+    first_channel, group, skip_down, skip_right = _register(
+        step, "first_channel", "group_channels", "skip_down", "skip_right"
+    )
+    group = jnp.where(group == 0, channels, group)
     m = first + jnp.minimum(_count(rows), step.length - 1)
     k = step.tile * side + _count(side)
-    used = k < R * S * channels
+    used = k < R * S * group
     k = jnp.where(used, k, 0)
     b, p, q = m // (P * Q), m // Q % P, m % Q
-    r, s, c = k // (S * channels), k // channels % S, k % channels
-    y = (p * down - top)[:, None] + r[None]
-    x = (q * right - left)[:, None] + s[None]
+    r, s, c = k // (S * group), k // group % S, k % group + first_channel
+    y = (p * down - top)[:, None] + (r * (1 + skip_down))[None]
+    x = (q * right - left)[:, None] + (s * (1 + skip_right))[None]
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     y, x = jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)
     address = ((b[:, None] * height + y) * width + x) * channels + c[None]
@@ -171,10 +179,12 @@ def _activate(memory: Memory, step: Step, constants: Constants, rows: int) -> Me
     """Sums to bytes: bias, requantisation, table; into the output tensor."""
     side = _side(memory)
     N, first, block = _register(step, "output_channels", "first_row", "parameters")
+    before, columns = _register(step, "first_column", "group_columns")
+    columns = jnp.where(columns == 0, N, columns)
     acc_MN = jax.lax.dynamic_slice(
         memory.accumulators, (step.acc, jnp.int32(0)), (rows, side)
     )
-    at = block, step.tile * side
+    at = block, before + step.tile * side
     bias_N = jax.lax.dynamic_slice(constants.bias, at, (1, side))
     multiplier_N = jax.lax.dynamic_slice(constants.multiplier, at, (1, side))
     y_MN = requantise(
@@ -185,8 +195,8 @@ def _activate(memory: Memory, step: Step, constants: Constants, rows: int) -> Me
     byte_MN = jnp.where(constants.has_table[block], looked_up, y_MN.astype(jnp.uint8))
     n = step.tile * side + _count(side)
     m = _count(rows)
-    address = step.ub * side + ((first + m) * N)[:, None] + n[None]
-    kept = (m < step.length)[:, None] & (n < N)[None]
+    address = step.ub * side + ((first + m) * N + before)[:, None] + n[None]
+    kept = (m < step.length)[:, None] & (n < columns)[None]
     # What is not kept goes beyond the end, where `drop` loses it.
     address = jnp.where(kept, address, memory.unified_buffer.size)
     buffer = memory.unified_buffer.at[address].set(byte_MN, mode="drop")
@@ -223,18 +233,85 @@ def _pooled(buffer, step: Step, first, count, kind, side: int) -> jax.Array:
     R, S, down, right = _register(
         step, "kernel_height", "kernel_width", "stride_down", "stride_right"
     )
-    P, Q = _register(step, "output_height", "output_width")
+    P, Q, top, left = _register(
+        step, "output_height", "output_width", "pool_top", "pool_left"
+    )
+    maximum = kind == PoolingKind.max
     o = jnp.minimum(first + _count(POOLED), count - 1)
     c, o = o % channels, o // channels
     b, p, q = o // (P * Q), o // Q % P, o % Q
-    corner = ((b * height + p * down) * width + q * right) * channels + c
+    # What a maximum finds outside the map.
+    least = jnp.where(maximum, jnp.int32(-128), jnp.int32(0))
 
     def add(number: jax.Array, total: jax.Array) -> jax.Array:
-        offset = (number // S * width + number % S) * channels
-        byte = buffer.at[step.ub * side + corner + offset].get(mode="promise_in_bounds")
-        value = _signed(byte, signed)
-        return jnp.where(kind == PoolingKind.max, jnp.maximum(total, value), total + value)
+        y, x = p * down - top + number // S, q * right - left + number % S
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        y, x = jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)
+        address = ((b * height + y) * width + x) * channels + c
+        byte = buffer.at[step.ub * side + address].get(mode="promise_in_bounds")
+        value = jnp.where(inside, _signed(byte, signed), least)
+        return jnp.where(maximum, jnp.maximum(total, value), total + value)
 
-    start = jnp.where(kind == PoolingKind.max, jnp.int32(-128), jnp.int32(0))
-    total = jax.lax.fori_loop(jnp.int32(0), R * S, add, jnp.full(POOLED, start))
-    return jnp.where(kind == PoolingKind.max, total, divide_rne(total, R * S))
+    total = jax.lax.fori_loop(jnp.int32(0), R * S, add, jnp.full(POOLED, least))
+    return jnp.where(maximum, total, divide_rne(total, R * S))
+
+
+def _vector(memory: Memory, step: Step, constants: Constants) -> Memory:
+    """Values in the unified buffer, element by element, into another tensor there."""
+    side = _side(memory)
+    images, outer, inner, wide = _register(step, "images", "outer", "inner", "wide")
+    offset, image, block = _register(step, "out_offset", "out_image", "out_outer")
+    two = wide >> len(OPERAND_NAMES) & 1
+    count = images * outer * inner
+
+    def some(number: jax.Array, buffer: jax.Array) -> jax.Array:
+        o = number * POOLED + _count(POOLED)
+        kept, o = o < count, jnp.minimum(o, count - 1)
+        b, u, j = o // (outer * inner), o // inner % outer, o % inner
+        value = _brought_back(_total(buffer, step, b, u, j), step, constants)
+        address = step.ub * side + offset + (b * image + u * block + j) * (1 + two)
+        # What is not kept goes beyond the end, where `drop` loses it.
+        low = jnp.where(kept, address, buffer.size)
+        high = jnp.where(kept & (two == 1), address + 1, buffer.size)
+        buffer = buffer.at[low].set(value.astype(jnp.uint8), mode="drop")
+        return buffer.at[high].set((value >> 8).astype(jnp.uint8), mode="drop")
+
+    pieces = (count + POOLED - 1) // POOLED
+    buffer = jax.lax.fori_loop(jnp.int32(0), pieces, some, memory.unified_buffer)
+    return memory._replace(unified_buffer=buffer)
+
+
+def _total(buffer, step: Step, b, u, j) -> jax.Array:
+    """a * b * 2^shift_ab + c * d * 2^shift_cd at some places."""
+    here, signs, wide = _register(step, "operands", "signs", "wide")
+    shifts = _register(step, "shift_ab", "shift_cd")
+    found = []
+    for bit, name in enumerate(OPERAND_NAMES):
+        first, image, block = _register(
+            step, f"{name}_address", f"{name}_image", f"{name}_outer"
+        )
+        two, signed = wide >> bit & 1, signs >> bit & 1
+        address = first + (b * image + u * block + j) * (1 + two)
+        low, high = (buffer.at[a].get(mode="clip") for a in (address, address + 1))
+        value = low.astype(jnp.int32) + jnp.where(two == 1, high.astype(jnp.int32), 0) * 256
+        span = jnp.where(two == 1, 1 << 16, 1 << 8)
+        value -= jnp.where((signed == 1) & (value >= span // 2), span, 0)
+        # A first factor that is not there leaves nothing, a second one all.
+        found.append(jnp.where(here >> bit & 1 == 1, value, bit % 2))
+    a, b_, c, d = found
+    return (a * b_ << shifts[0]) + (c * d << shifts[1])
+
+
+def _brought_back(y, step: Step, constants: Constants) -> jax.Array:
+    """clip(RNE(y / 2^shift)) through the table, or y itself."""
+    block, rescaled = _register(step, "parameters", "rescaled")
+    shift = constants.shift[block]
+    right = divide_rne(y, 1 << jnp.clip(shift, 0, _FARTHEST))
+    # What a shift to the left would push out of 32 bits is cut off either way.
+    left = jnp.clip(y, -(1 << 14), 1 << 14) << jnp.clip(-shift, 0, 16)
+    clipped = jnp.clip(
+        jnp.where(shift >= 0, right, left), constants.low[block], constants.high[block]
+    )
+    looked_up = constants.table[block][jnp.clip(clipped + 128, 0, 255)].astype(jnp.int32)
+    value = jnp.where(constants.has_table[block], looked_up, clipped)
+    return jnp.where(rescaled == 1, value, y)

@@ -27,7 +27,7 @@ def executed(
     *,
     done: Callable[[int], None] = lambda images: None,
 ) -> dict[str, Any]:
-    """Runs all images, `batch` at a time, and compares every output of every layer with
+    """Runs all images, `batch` at a time, and compares every output of every step with
     the normative integers and every program's cycles with the closed form.
 
     Where the layers' outputs do not all fit the unified buffer together, only the logits
@@ -47,7 +47,8 @@ def executed(
         keep = keeps(network, size, machine)
         layers = layers and keep
         program = compile_network(network, size, machine, keep=keep)
-        form = maxplus.predict(steps(network.network, size, machine), machine)
+        todo = steps(network.network, size, machine, whole=True)
+        form = maxplus.predict(todo, machine)
         for _ in range(count):
             images = given.images[at : at + size]
             result = execute(program, images, machine)
@@ -80,7 +81,7 @@ def executed(
 
 def keeps(network: IntNetwork, images: int, machine: TpuMachine) -> bool:
     """Whether the outputs of all layers of a batch fit the unified buffer together."""
-    layout = place(list(network.network.walk()), images, machine.side, keep=True)
+    layout = place(network.program, images, machine.side, keep=True)
     return layout.rows <= machine.unified_buffer_rows
 
 

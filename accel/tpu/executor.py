@@ -15,7 +15,7 @@ from accel.tpu.bounds import require_bounds
 from accel.tpu.counts import Counts, count
 from accel.tpu.isa import MATMULS, Opcode
 from accel.tpu.machine import TpuMachine
-from accel.tpu.program import Issued, Program, Tensor, issue
+from accel.tpu.program import Issued, Program, issue
 from accel.tpu.table import Table, table
 from accel.tpu.timed import rows
 from configs.errors import InputError
@@ -26,6 +26,7 @@ _BRANCHES = {
     Opcode.Convolve: data.MATMUL,
     Opcode.Activate: data.ACTIVATE,
     Opcode.Write_Host_Memory: data.WRITE_HOST,
+    Opcode.Vector: data.VECTOR,
 }
 
 
@@ -69,9 +70,9 @@ def execute(program: Program, images: np.ndarray, machine: TpuMachine) -> Result
     buffer = memory.unified_buffer
     kept = program.tensors if program.kept else {}
     return Result(
-        logits=_tensor(memory.host, program.output, 0),
+        logits=program.output.read(memory.host, 0),
         outputs={
-            name: _tensor(buffer, kept[name], kept[name].row * machine.side)
+            name: kept[name].read(buffer, kept[name].row * machine.side)
             for name in program.layers
             if name in kept
         },
@@ -113,6 +114,10 @@ def _require_images(program: Program, images: np.ndarray) -> None:
         )
 
 
+# Of every byte of the unified buffer before a program has written it.
+_JUNK = 0xA5
+
+
 # Sizes are rounded up, so that programs of about one size share a compilation.
 def _power(count: int, least: int) -> int:
     return max(1 << (count - 1).bit_length(), least)
@@ -123,13 +128,14 @@ def _multiple(count: int, step: int) -> int:
 
 
 def _memory(program: Program, machine: TpuMachine, longest: int) -> data.Memory:
-    """Zeros, with surplus space where fixed shapes reach beyond what is used."""
+    """What no program may count on, with surplus space where fixed shapes reach beyond
+    what is used."""
     sent, got = (
         _multiple(one.bytes, 4096) for one in (program.tensors["input"], program.output)
     )
     used = _multiple(program.unified_buffer_rows * machine.side, 1 << 16)
     return data.Memory(
-        unified_buffer=jnp.zeros(used + max(data.POOLED, sent, got), jnp.uint8),
+        unified_buffer=jnp.full(used + max(data.POOLED, sent, got), _JUNK, jnp.uint8),
         accumulators=jnp.zeros(
             (machine.accumulator_rows + longest, machine.side), jnp.int32
         ),
@@ -139,7 +145,9 @@ def _memory(program: Program, machine: TpuMachine, longest: int) -> data.Memory:
 
 def _constants(program: Program, images: np.ndarray, side: int) -> data.Constants:
     blocks = program.parameters
-    shape = _multiple(len(blocks), 4), _multiple(max(len(b.bias) for b in blocks), side)
+    # A group may begin anywhere; `side` columns are read from there.
+    longest = _multiple(max(len(b.bias) for b in blocks), side) + side
+    shape = _multiple(len(blocks), 4), longest
 
     def filled(shape: tuple[int, ...], rows: Sequence[np.ndarray], rest: int, kind: type):
         whole = np.full(shape, rest, kind)
@@ -192,9 +200,3 @@ def _branch(one: Issued) -> int:
     if one.instruction.from_ub:
         return data.POOL
     return _BRANCHES.get(one.instruction.opcode, data.NOTHING)
-
-
-def _tensor(buffer: np.ndarray, tensor: Tensor, first: int) -> np.ndarray:
-    values = buffer[first : first + tensor.bytes]
-    kind = np.int8 if tensor.signed else np.uint8
-    return values.view(kind).reshape(tensor.images, *tensor.shape)

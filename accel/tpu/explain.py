@@ -16,10 +16,11 @@ from accel.tpu.latency import Response
 from accel.tpu.layout import place
 from accel.tpu.machine import TpuMachine
 from accel.tpu.paper import App
-from accel.tpu.schedule import PLACED, steps, with_tiles
+from accel.tpu.schedule import is_placed, steps, with_tiles
 from accel.tpu.table import Table, table
 from configs.errors import InputError
 from configs.network import Network
+from configs.program import Program
 from configs.registry import load_network
 
 # Products that are timed; half a minute.
@@ -89,14 +90,18 @@ def _require_short(todo: Sequence[work.Step], batch: int, machine: TpuMachine) -
 
 
 def workload(
-    subject: App | Network | Sequence[Gemm], machine: TpuMachine, speed: int = 1
+    subject: App | Network | Sequence[Gemm],
+    machine: TpuMachine,
+    speed: int = 1,
+    *,
+    whole: bool = False,
 ) -> latency.Workload:
     """(batch, batches) -> steps; a list of products has the one batch it is made for."""
     app = subject if isinstance(subject, App) else None
     network = load_network(app.config) if app else subject
 
     def todo(batch: int, batches: int) -> list[work.Step]:
-        found = steps(network, batch, machine, speed=speed, batches=batches)
+        found = steps(network, batch, machine, speed=speed, batches=batches, whole=whole)
         if app is None:
             return found
         return with_tiles(found, app.weights.value, app.tiles(machine.tile_bytes))
@@ -111,11 +116,16 @@ def respond(
     *,
     load: float = latency.LOAD,
     limit_ms: float = paper.LIMIT_MS.value,
+    whole: bool = False,
 ) -> dict[str, Any]:
-    """Response time against batch under a load, and the largest batch within a limit."""
+    """Response time against batch under a load, and the largest batch within a limit.
+
+    `whole`: all that the compiled program does, of a network that is no chain too
+    (`accel.tpu.schedule.steps`).
+    """
     speed = subject.speed.value if isinstance(subject, App) else 1
-    todo = workload(subject, machine, speed)
-    most = _most(subject, machine)
+    todo = workload(subject, machine, speed, whole=whole)
+    most = _most(subject, machine, whole)
     best = latency.largest_batch(todo, machine, limit_ms, load=load, most=most)
     found = {
         "limit_ms": limit_ms,
@@ -246,36 +256,35 @@ def _roofline(
     }
 
 
-def _buffer(subject: Any, batch: int, machine: TpuMachine, speed: int) -> dict | None:
+def _buffer(
+    subject: Any, batch: int, machine: TpuMachine, speed: int, *, whole: bool = False
+) -> dict | None:
     """What the compiler's layout needs of the unified buffer; None: maps not placed."""
-    walk = _walk(subject)
-    if walk is None:
+    program = _placed(subject, whole)
+    if program is None:
         return None
     layout = place(
-        walk, batch, machine.side, element_bytes=1 if speed == 1 else 2, own_input=True
+        program, batch, machine.side, element_bytes=1 if speed == 1 else 2, own_input=True
     )
     needed = layout.rows * machine.side
     fits = needed <= machine.unified_buffer_bytes
     return {"needed_bytes": needed, "bytes": machine.unified_buffer_bytes, "fits": fits}
 
 
-def _walk(subject: Any) -> list | None:
+def _placed(subject: Any, whole: bool) -> Program | None:
     network = load_network(subject.config) if isinstance(subject, App) else subject
-    if not isinstance(network, Network):
-        return None
-    walk = list(network.walk())
-    return walk if all(info.kind in PLACED for info in walk) else None
+    return network.program if is_placed(network, whole) else None
 
 
-def _most(subject: App | Network, machine: TpuMachine) -> int:
+def _most(subject: App | Network, machine: TpuMachine, whole: bool) -> int:
     """The largest batch whose maps fit the unified buffer, 0 if none does."""
     speed = subject.speed.value if isinstance(subject, App) else 1
     low, high = 0, latency.LARGEST_BATCH + 1
-    if _walk(subject) is None:
+    if _placed(subject, whole) is None:
         return latency.LARGEST_BATCH
     while high - low > 1:
         middle = (low + high) // 2
-        fits = _buffer(subject, middle, machine, speed)["fits"]
+        fits = _buffer(subject, middle, machine, speed, whole=whole)["fits"]
         low, high = (middle, high) if fits else (low, middle)
     return low
 

@@ -12,12 +12,25 @@ assumptions, and so are the registers.
 | MatrixMultiply, Convolve | first row of the input tensor | first row of sums | rows |
 | Activate | output tensor; with `from_ub` the input tensor | first row of sums | rows |
 | Write_Host_Memory | first row read | | bytes |
+| Vector | output tensor | | rows |
 | Set_Configuration | | register | value |
 
 The unified buffer is addressed in rows of `side` bytes, where tensors begin; inside, a
 tensor lies dense in bytes (images, height, width, channels). `tile` says which `side`
 columns of the matrix a MatrixMultiply or Convolve reads (K) and an Activate writes (N).
 An instruction takes the registers along as they are when it is issued.
+
+Vector is the activation unit at work on values in the unified buffer, element by element:
+
+    y = a * b * 2^shift_ab + c * d * 2^shift_cd        factors that are not there are 1
+    out = clip(RNE(y / 2^shift)), through the table    or y itself, if not `rescaled`
+
+`operands` says which of a, b, c and d are there; with none it writes zeros. Values have
+one byte or two, the low one first. Each is read by images, `outer` blocks an image and
+`inner` values a block, at distances of its own: parts of a tensor are read and written
+where they stand, and a distance of 0 meets every block with the same values. It takes a
+cycle for every `side` bytes that it reads of each operand, as pooling does, and for
+every `side` zeros that it writes.
 """
 
 from __future__ import annotations
@@ -42,6 +55,7 @@ class Opcode(IntEnum):
     Write_Host_Memory = 7
     Set_Configuration = 8
     Sync = 9
+    Vector = 10
 
 
 class Register(IntEnum):
@@ -78,6 +92,58 @@ class Register(IntEnum):
     pooling = 17
     images = 18
     destination = 19
+    # The rest is 0 when a program begins. Of a product in groups: the first channel that a
+    # window reads, and how many from there; 0 is all.
+    first_channel = 20
+    group_channels = 21
+    # Rows and columns that a window leaves out between its taps.
+    skip_down = 22
+    skip_right = 23
+    # Activate: first column that the group writes, and how many from there; 0 is all.
+    first_column = 24
+    group_columns = 25
+    # Pooling: rows above and below, columns left and right of the map that windows may
+    # reach over: a maximum leaves them out, a mean takes them for zeros.
+    pool_top = 26
+    pool_left = 27
+    pool_bottom = 51
+    pool_right = 52
+    # Vector: one bit for each operand that is there, is signed, has two bytes; a is the
+    # lowest, and the fifth bit of `wide` is the output's.
+    operands = 28
+    signs = 29
+    wide = 30
+    # Shifts to the left that bring both products to one grid.
+    shift_ab = 31
+    shift_cd = 32
+    # 1 where `parameters` bring the sum back, 0 where it is stored as it is.
+    rescaled = 33
+    outer = 34
+    inner = 35
+    # Of each operand: its first byte in the unified buffer, and the distances of images
+    # and of blocks in values.
+    a_address = 36
+    a_image = 37
+    a_outer = 38
+    b_address = 39
+    b_image = 40
+    b_outer = 41
+    c_address = 42
+    c_image = 43
+    c_outer = 44
+    d_address = 45
+    d_image = 46
+    d_outer = 47
+    # Of the output: bytes behind the row of the instruction, and the same distances.
+    out_offset = 48
+    out_image = 49
+    out_outer = 50
+
+
+# Registers that hold 0 when a program begins, and need not be set to it.
+BEGIN_AT_ZERO = tuple(r for r in Register if r >= Register.first_channel)
+# Of Vector, in the order of their bits.
+OPERAND_NAMES = "abcd"
 
 
 class PaddingKind(IntEnum):
@@ -113,6 +179,7 @@ OPERANDS: dict[Opcode, dict[str, str]] = {
     Opcode.Activate: {
         "ub_address": "ub", "acc_address": "acc", "length": "rows", "tile": "tile",
     },
+    Opcode.Vector: {"ub_address": "ub", "length": "rows"},
     Opcode.Set_Configuration: {"acc_address": "register", "length": "value"},
 }  # fmt: skip
 OPERANDS[Opcode.Convolve] = OPERANDS[Opcode.MatrixMultiply]

@@ -19,7 +19,7 @@ from jaxtyping import Int64
 
 from accel.tpu.loops import pairs
 from accel.tpu.machine import TpuMachine
-from accel.tpu.work import Barrier, Pooling, Product, Read, Step, Write
+from accel.tpu.work import Barrier, Product, Read, Step, Vector, Write
 from configs.errors import InputError
 
 # [times, columns]: one column is the machine at one moment, the identity a symbolic one.
@@ -76,7 +76,7 @@ def _after(x: Times, step: Step, machine: TpuMachine) -> Times:
         case Write():
             cycles = machine.host_cycles(step.bytes)
             x[_HOST] = np.maximum(x[_HOST], x[_ACT]) + cycles
-        case Pooling():
+        case Vector():
             x[_ACT] = np.maximum(x[_ACT], x[_READY]) + step.rows
         case Barrier():
             x[_READY] = np.maximum(x[_READY], np.maximum(x[_ACT], x[_READ]))
@@ -208,7 +208,7 @@ def _longest(step: Step, machine: TpuMachine) -> int:
     match step:
         case Read() | Write():
             return machine.host_cycles(step.bytes)
-        case Pooling():
+        case Vector():
             return step.rows
         case Product():
             chunks = -(-step.rows // machine.half_rows)

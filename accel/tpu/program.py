@@ -10,33 +10,66 @@ import numpy as np
 
 from accel.tpu.isa import MATMULS, Instruction, Opcode, Register
 from configs.errors import InputError
-from quant.network import Weighted
+from quant.network import Activated, Weighted
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """Where a tensor (images, *shape) begins in the unified buffer, and its sort."""
+    """Where a tensor (images, *shape) begins in the unified buffer, and its sort.
 
-    # Row of `side` bytes; the tensor lies dense from there.
+    Each image lies dense. A view is a part of each image of another tensor, where it
+    stands: its images are further apart than they are long.
+    """
+
+    # Row of `side` bytes from which the tensor, or the one that a view is part of, lies.
     row: int
     images: int
     # Of one image.
     shape: tuple[int, ...]
     element_bytes: int = 1
     signed: bool = False
+    # Of a view: values before it in each image, and values from image to image.
+    offset: int = 0
+    distance: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Values of one image."""
+        return math.prod(self.shape)
+
+    @property
+    def image(self) -> int:
+        """Values from image to image."""
+        return self.size if self.distance is None else self.distance
 
     @property
     def bytes(self) -> int:
-        return self.images * math.prod(self.shape) * self.element_bytes
+        """Of all values."""
+        return self.images * self.size * self.element_bytes
+
+    @property
+    def extent(self) -> int:
+        """Bytes from its row to its end."""
+        values = (self.images - 1) * self.image + self.offset + self.size
+        return values * self.element_bytes
+
+    def read(self, buffer: np.ndarray, first: int) -> np.ndarray:
+        """The values (images, *shape) of bytes of which its row begins at `first`."""
+        kind = np.dtype(f"{'' if self.signed else 'u'}int{8 * self.element_bytes}")
+        at = self.offset + self.image * np.arange(self.images)[:, None]
+        values = buffer[first : first + self.extent].view(kind)
+        return values[at + np.arange(self.size)].reshape(self.images, *self.shape)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Parameters:
-    """What the activation unit holds of one layer; see `quant.network.Weighted`."""
+    """What the activation unit holds of one layer; see `quant.network.Weighted`, and
+    `Activated` for those of Vector, which have no bias and no multipliers."""
 
     # int32 (N,).
     bias: np.ndarray
     multiplier: np.ndarray
+    # To the right; of Vector it may be negative, and is then to the left.
     shift: int
     # Limits of the requantised sum.
     low: int
@@ -56,23 +89,37 @@ class Parameters:
             table=None if table is None else table.view(np.uint8),
         )
 
+    @classmethod
+    def rescaling(cls, activated: Activated, exponent: int) -> Parameters:
+        """Of Vector, for sums that are multiples of 2^exponent."""
+        none, table = np.zeros(0, np.int32), activated.table
+        return cls(
+            bias=none,
+            multiplier=none,
+            shift=activated.sum.exponent - exponent,
+            low=activated.sum.low,
+            high=activated.sum.high,
+            table=None if table is None else table.view(np.uint8),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Program:
     """Invariant: `layer` has an entry for each instruction; everything is read only."""
 
     instructions: tuple[Instruction, ...]
-    # Index in `layers` of each instruction; -1 for those of no layer.
+    # Index in `layers` of each instruction; -1 for those of no layer. A layer is a step of
+    # the network's program, or a state that is set to zeros.
     layer: tuple[int, ...]
     layers: tuple[str, ...]
     images: int
     # Rows and columns of each weight tile that carry weights, int32 (T, 2).
     tiles_used: np.ndarray
-    # int8 (T, side, side), and a block of parameters for each layer with weights; None
-    # in a program made from shapes, which has a duration and no results.
+    # int8 (T, side, side), and blocks of parameters; None in a program made from shapes,
+    # which has a duration and no results.
     tiles: np.ndarray | None = None
     parameters: tuple[Parameters, ...] | None = None
-    # By name: "input", then every layer; empty if the shapes say nothing of maps.
+    # By name: "input", then every layer; empty if the maps are not known or not placed.
     tensors: Mapping[str, Tensor]
     # Rows of the unified buffer that are ever used.
     unified_buffer_rows: int

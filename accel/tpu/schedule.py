@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 
 from accel.gemm import Gemm, gemms
-from accel.tpu.layout import means_shape
+from accel.tpu.layout import is_chain, is_part, is_wide, means_shape
 from accel.tpu.machine import TpuMachine
-from accel.tpu.work import Barrier, Pooling, Product, Read, Step, Write
+from accel.tpu.work import Barrier, Product, Read, Step, Vector, Write
+from configs import program as nodes
 from configs.checks import brief
 from configs.errors import InputError
-from configs.network import Flatten, GlobalPool, Network, Pool
-
-# Layers whose maps the compiler places; of the others it knows the products alone.
-PLACED = ("Conv", "Dense", "Pool", "GlobalPool", "Flatten")
+from configs.network import Network
+from configs.program import Node, Program, entry
 
 
 def steps(
@@ -25,38 +23,41 @@ def steps(
     *,
     speed: int = 1,
     batches: int = 1,
+    whole: bool = False,
 ) -> list[Step]:
     """`batches` of `images`, one after the other, each input arriving during the last
     layer of the batch before.
 
-    A network with layers other than convolutions, dense ones and pooling is taken as its
-    matrix products alone, one after the other: the host sends the rows of the first and
-    gets those of the last. At a `speed` of 2 or 4 activations have 2 bytes, else 1.
+    A network whose steps are no chain (it forks, joins or keeps a state) is taken as its
+    matrix products alone, one after the other, as the paper's model is: the host sends
+    the rows of the first and gets those of the last. With `whole` it is everything that
+    the compiled program of its integers does. At a `speed` of 2 or 4 activations have 2
+    bytes, else 1.
 
     Raises:
-      InputError: `images` or `batches` is not positive.
+      InputError: `images` or `batches` is not positive, or an operator is unknown.
     """
     for name, value in (("images", images), ("batches", batches)):
         if type(value) is not int or value < 1:
             raise InputError(f"`{name}` (={brief(value)}) must be 1 or more.")
     element = 1 if speed == 1 else 2
-    layers, read, written = _layers(network, images, machine, speed, element)
+    layers, read, written = _layers(network, images, machine, speed, element, whole)
     last = max(
         i for i, layer in enumerate(layers) if any(isinstance(s, Product) for s in layer)
     )
     line = _Line()
-    line.add(Read(bytes=read * element))
+    line.add(Read(bytes=read))
     for batch in range(batches):
         for number, layer in enumerate(layers):
             if number == last and batch + 1 < batches:
                 line.sync()
-                line.add(Read(bytes=read * element))
+                line.add(Read(bytes=read))
                 # The next batch waits for it, this layer does not.
                 line.waited = True
             for step in layer:
                 line.sync()
                 line.add(step)
-        line.add(Write(bytes=written * element))
+        line.add(Write(bytes=written))
     return line.steps
 
 
@@ -98,7 +99,7 @@ class _Line:
 
     def add(self, step: Step) -> None:
         self.steps.append(step)
-        if isinstance(step, Read | Product | Pooling):
+        if isinstance(step, Read | Product | Vector):
             self.waited = False
 
     def sync(self) -> None:
@@ -107,34 +108,128 @@ class _Line:
             self.waited = True
 
 
+def is_placed(network: Network | Sequence[Gemm], whole: bool) -> bool:
+    """Whether maps are placed: of chains, and of any network where it is taken whole."""
+    return isinstance(network, Network) and (whole or is_chain(network.program))
+
+
 def _layers(
     network: Network | Sequence[Gemm],
     images: int,
     machine: TpuMachine,
     speed: int,
     element: int,
+    whole: bool,
 ) -> tuple[list[list[Step]], int, int]:
-    """Steps of each layer, and the numbers that the host sends and gets."""
-    placed = isinstance(network, Network) and all(i.kind in PLACED for i in network.walk())
-    if not placed:
+    """Steps of each layer, and the bytes that the host sends and gets."""
+    if not is_placed(network, whole):
         found = gemms(network, images) if isinstance(network, Network) else list(network)
         _require_batch(found, images)
         made = [[_product(gemm, machine, speed)] for gemm in found]
-        return made, found[0].M * found[0].K, found[-1].M * found[-1].N
-    products = {gemm.name: gemm for gemm in gemms(network, images)}
-    made = []
-    for info in network.walk():
-        layer: list[Step] = []
-        inputs = images * prod(info.input_shape) * element
-        pooled = Pooling(rows=-(-inputs // machine.side))
-        if isinstance(info.spec, Pool | GlobalPool) or means_shape(info)[0]:
-            layer.append(pooled)
-        if info.name in products:
-            layer.append(_product(products[info.name], machine, speed))
-        if not isinstance(info.spec, Flatten):
-            made.append(layer)
-    sizes = (network.input_shape, network.output_shape)
-    return made, *(images * prod(shape) for shape in sizes)
+        sent, got = found[0].M * found[0].K, found[-1].M * found[-1].N
+        return made, sent * element, got * element
+    program = network.program
+    place = _Place(
+        program=program, images=images, machine=machine, speed=speed, element=element
+    )
+    made, seen = [], set()
+    for step in program.steps:
+        for name in step.inputs:
+            if isinstance(program.by_name[name], nodes.State) and name not in seen:
+                seen.add(name)
+                made.append([place.vector(name)])
+        if not is_part(step, program):
+            found: list[Step] = []
+            for node in step.nodes:
+                rule = entry(_RULES, node, "accel.tpu.schedule")
+                found += rule(place, step, node)
+            made.append(found)
+    ends = program.input.name, program.output.name
+    return made, *(place.bytes(name) for name in ends)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """A program on a machine: how much its values are."""
+
+    program: Program
+    images: int
+    machine: TpuMachine
+    speed: int
+    element: int
+
+    def bytes(self, name: str) -> int:
+        size = max(self.element, 1 + is_wide(name, self.program))
+        return self.images * self.program.by_name[name].size * size
+
+    def vector(self, *names: str) -> Vector:
+        """The activation unit reads some values, or writes one of zeros."""
+        side = self.machine.side
+        return Vector(rows=sum(-(-self.bytes(name) // side) for name in names))
+
+
+def _pad(place: _Place, step: nodes.Step, node: nodes.Pad) -> Iterator[Step]:
+    """The means of channels, where these pad; else a product pads as it reads."""
+    require_padded(step, node)
+    if means_shape(step, place.program):
+        yield place.vector(node.input)
+
+
+def require_padded(step: nodes.Step, node: nodes.Pad) -> None:
+    """Refuses a padding that no product does while it reads."""
+    if step.product is None:
+        raise InputError(
+            f"`{node.name}` (Pad) must be read by one Product, which pads as it reads; "
+            f"give each reader a padding of its own."
+        )
+
+
+def _multiplied(place: _Place, step: nodes.Step, node: nodes.Product) -> Iterator[Step]:
+    gemm = product_of(step, node, place.images)
+    yield _product(gemm, place.machine, place.speed)
+
+
+def product_of(step: nodes.Step, node: nodes.Product, images: int) -> Gemm:
+    """The matrix product of a step."""
+    return Gemm(step.name, images, node.positions, node.K, node.N, node.repeats)
+
+
+def _activated(place: _Place, step: nodes.Step, node: nodes.Activate) -> Iterator[Step]:
+    """Sums of a product are activated with it; else every value comes in by itself."""
+    if step.product is None:
+        made = {one.name for one in step.nodes}
+        taken = [n for one in step.nodes for n in one.inputs if n not in made]
+        yield place.vector(*taken)
+
+
+def _pooled(place: _Place, step: nodes.Step, node: nodes.Pool) -> Iterator[Step]:
+    yield place.vector(node.input)
+
+
+def _copied(place: _Place, step: nodes.Step, node: nodes.Slice) -> Iterator[Step]:
+    yield place.vector(node.name)
+
+
+def _joined(place: _Place, step: nodes.Step, node: nodes.Concat) -> Iterator[Step]:
+    yield from (place.vector(name) for name in node.inputs)
+
+
+def _nothing(place: _Place, step: nodes.Step, node: Node) -> Iterator[Step]:
+    """Done where the value is brought back, or no work at all."""
+    yield from ()
+
+
+_RULES: dict[type[Node], Callable[..., Iterator[Step]]] = {
+    nodes.Pad: _pad,
+    nodes.Product: _multiplied,
+    nodes.Activate: _activated,
+    nodes.Pool: _pooled,
+    nodes.Reshape: _nothing,
+    nodes.Slice: _copied,
+    nodes.Concat: _joined,
+    nodes.Add: _nothing,
+    nodes.Mul: _nothing,
+}
 
 
 def _require_batch(found: Sequence[Gemm], images: int) -> None:

@@ -67,7 +67,7 @@ def run_tpu(
             "machine": {**vars(machine), "name": machine.name},
             "instructions": len(program.instructions),
             "weight_tiles": len(program.tiles),
-            "latency": explain.respond(given.network.network, batch, machine),
+            "latency": explain.respond(given.network.network, batch, machine, whole=True),
             "unified_buffer_bytes": program.unified_buffer_rows * machine.side,
             "network_sha256": given.sha256,
             "dataset": given.dataset,

@@ -45,6 +45,8 @@ def _row(issued: Issued, used, machine: TpuMachine) -> Row:
             )
         case Opcode.Activate if one.from_ub:
             return Row(kind=kinds.POOL, duration=one.length)
+        case Opcode.Vector:
+            return Row(kind=kinds.POOL, duration=one.length)
         case Opcode.Activate:
             half = one.acc_address // machine.half_rows
             return Row(kind=kinds.ACTIVATE, duration=one.length, half=half)

@@ -35,8 +35,9 @@ class Barrier:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pooling:
-    """Unified buffer to unified buffer through the activation unit."""
+class Vector:
+    """Unified buffer to unified buffer through the activation unit: pooling, and what is
+    done element by element. It takes a cycle for each row of `side` bytes that it reads."""
 
     rows: int
 
@@ -67,7 +68,7 @@ class Product:
         return self.rows * self.weights
 
 
-Step = Read | Write | Barrier | Pooling | Product
+Step = Read | Write | Barrier | Vector | Product
 
 
 def rows(steps: Sequence[Step], machine: TpuMachine) -> Iterator[Row]:
@@ -80,7 +81,7 @@ def rows(steps: Sequence[Step], machine: TpuMachine) -> Iterator[Row]:
             case Write():
                 cycles = machine.host_cycles(step.bytes)
                 yield Row(kind=kinds.WRITE_HOST, duration=cycles)
-            case Pooling():
+            case Vector():
                 yield Row(kind=kinds.POOL, duration=step.rows)
             case Barrier():
                 yield Row(kind=kinds.SYNC)

@@ -1,33 +1,72 @@
-"""One layer after the other, written as instructions; see `loops` for their order."""
+"""One step after the other, written as instructions; see `loops` for their order.
+
+A table from operator to function: each writes what its node asks for. What is added,
+multiplied or reshaped is done where the value is brought back, or is no work at all.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from accel.gemm import Gemm
-from accel.tpu.isa import WIDTHS, Instruction, Opcode, PaddingKind, PoolingKind, Register
+from accel.tpu import vectors
+from accel.tpu.isa import (
+    BEGIN_AT_ZERO,
+    WIDTHS,
+    Instruction,
+    Opcode,
+    PaddingKind,
+    PoolingKind,
+    Register,
+)
 from accel.tpu.loops import parts
 from accel.tpu.machine import TpuMachine
 from accel.tpu.program import Tensor
-from configs.errors import InputError, unknown
-from configs.network import Conv, Flatten, GlobalPool, LayerInfo, Pool, Shape
+from accel.tpu.schedule import require_padded
+from configs import program as nodes
+from configs.errors import InputError
+from configs.program import Node, Step, entry
+
+# Issued to units whose results the next step must wait for.
+_AWAITED = (Opcode.Activate, Opcode.Read_Host_Memory, Opcode.Vector)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One layer in its place."""
+    """One step in its place."""
 
     name: str
-    # None for a matrix product of which no more is known.
-    info: LayerInfo | None
+    # None for a matrix product of which no more is known, and for a state of zeros.
+    step: Step | None
+    # Of all values that it takes or makes, by name; the means as "STEP means".
+    tensors: Mapping[str, Tensor]
+    # What the product reads, or the network; and what is made.
     source: Tensor
     output: Tensor
-    # Where the channel means go that pad the input.
-    means: Tensor | None = None
-    # The layer's product, block of parameters and first weight tile, if it has weights.
+    # Powers of two that its inputs are multiples of.
+    exponents: Mapping[str, int] = field(default_factory=dict)
+    # The step's product, block of parameters and first weight tile.
     gemm: Gemm | None = None
     parameters: int = 0
     tile: int = 0
+    # The output is the input, or a part of it where it stands.
+    part: bool = False
+
+    @property
+    def holder(self) -> str:
+        """Whose weights, or whose grid and table; "" of a step that holds nothing."""
+        step = self.step
+        if step is None:
+            return ""
+        if step.product is not None:
+            return step.product.weights
+        return step.activate.owner if step.activate is not None else ""
+
+    @property
+    def means(self) -> Tensor | None:
+        """Where the channel means go that pad the input."""
+        return self.tensors.get(f"{self.name} means")
 
 
 @dataclass(kw_only=True)
@@ -40,14 +79,16 @@ class Writer:
     # Layer of each instruction, and the one that is being written.
     layer: list[int] = field(default_factory=list)
     current: int = -1
-    registers: dict[Register, int] = field(default_factory=dict)
+    registers: dict[Register, int] = field(
+        default_factory=lambda: dict.fromkeys(BEGIN_AT_ZERO, 0)
+    )
     # Something was issued that the next matmul must wait for.
     unsynced: bool = False
 
     def put(self, opcode: Opcode, **fields: int | bool) -> None:
         self.instructions.append(Instruction(opcode=opcode, **fields))
         self.layer.append(self.current)
-        self.unsynced |= opcode in (Opcode.Activate, Opcode.Read_Host_Memory)
+        self.unsynced |= opcode in _AWAITED
 
     def set(self, **values: int) -> None:
         """Sets the registers that do not hold their values yet."""
@@ -68,50 +109,48 @@ class Writer:
         self.put(Opcode.Read_Host_Memory, ub_address=tensor.row, length=tensor.bytes)
 
     def write(self, work: Work) -> None:
-        """All instructions of one layer."""
-        spec = work.info.spec if work.info else None
-        if work.gemm:
-            if isinstance(spec, Conv):
-                self._set_up(work)
-            else:
-                self.set(channels=work.gemm.K)
-            self._product(work, isinstance(spec, Conv))
-        elif spec is None:
-            raise unknown(work, "accel.tpu.writer")
-        elif isinstance(spec, GlobalPool):
-            shape = work.source.shape[:2]
-            self._pool(work.source, work.output.row, spec.kind, shape, shape, (1, 1))
-        elif isinstance(spec, Pool):
-            self._pool(
-                work.source, work.output.row, spec.kind, spec.window, spec.stride,
-                work.info.output_shape,
-            )  # fmt: skip
-        elif not isinstance(spec, Flatten):
-            raise unknown(spec, "accel.tpu.writer")
+        """All instructions of one step."""
+        if work.part:
+            return
+        if work.step:
+            for node in work.step.nodes:
+                entry(_RULES, node, "accel.tpu.writer")(self, work, node)
+        elif work.gemm:
+            self.set(channels=work.gemm.K)
+            self.product(work, None)
+        else:
+            self.vector(work.output, vectors.zeros(work.output), work.output.bytes)
 
-    def _set_up(self, work: Work) -> None:
-        """The map of a convolution, and what stands around it."""
-        info, spec = work.info, work.info.spec
-        if work.means:
-            shape = work.source.shape[:2]
-            self._pool(work.source, work.means.row, "mean", shape, shape, (1, 1))
-            self.set(means=work.means.row)
-        self._set_map(info.input_shape, spec.kernel, spec.stride, info.output_shape)
-        (top, _), (left, _) = spec.pads(info.input_shape)
-        padding = "zero" if spec.padding == "valid" else spec.padding
-        self.set(pad_top=top, pad_left=left, padding=PaddingKind[padding])
+    def vector(self, out: Tensor, values: Mapping, *read_bytes: int) -> None:
+        """Vector on a tensor, with its registers and the bytes of each operand."""
+        side = self.machine.side
+        for name, value in values.items():
+            if isinstance(value, tuple):
+                tensor, inside = value
+                value = tensor.row * side + inside
+            self.set(**{name: value})
+        # It works on tensors, which the host or the activation unit has to have written.
+        self.sync()
+        rows = sum(-(-size // side) for size in read_bytes)
+        self.put(Opcode.Vector, ub_address=out.row, length=rows)
 
-    def _set_map(self, shape: Shape, window: Shape, stride: Shape, out: Shape) -> None:
+    def set_map(
+        self, shape: nodes.Shape, window: nodes.Pair, stride: nodes.Pair, out: nodes.Shape
+    ) -> None:
+        """A map, and the window that runs over it."""
         self.set(height=shape[0], width=shape[1], channels=shape[2])
         self.set(kernel_height=window[0], kernel_width=window[1])
         self.set(stride_down=stride[0], stride_right=stride[1])
         self.set(output_height=out[0], output_width=out[1])
 
-    def _pool(
-        self, source: Tensor, row: int, kind: str, window: Shape, stride: Shape, out: Shape
-    ) -> None:
+    def pool(
+        self, source: Tensor, row: int, kind: str, window: nodes.Pair, stride: nodes.Pair,
+        out: nodes.Shape, pads: tuple[nodes.Ends, nodes.Ends] = ((0, 0), (0, 0)),
+    ) -> None:  # fmt: skip
         """Pooling of a tensor in the unified buffer into another."""
-        self._set_map(source.shape, window, stride, out)
+        self.set_map(source.shape, window, stride, out)
+        (top, bottom), (left, right) = pads
+        self.set(pool_top=top, pool_bottom=bottom, pool_left=left, pool_right=right)
         self.set(pooling=PoolingKind[kind], images=source.images, destination=row)
         self.set(signed=source.signed)
         # It works on tensors, which the host or the activation unit has to have written.
@@ -119,15 +158,19 @@ class Writer:
         rows = -(-source.bytes // self.machine.side)
         self.put(Opcode.Activate, ub_address=source.row, length=rows, from_ub=True)
 
-    def _product(self, work: Work, convolve: bool) -> None:
-        """All tiles of a layer's matrix product; repeats one after the other."""
+    def product(self, work: Work, node: nodes.Product | None) -> None:
+        """All tiles of a step's matrix product; repeats one after the other."""
         gemm, machine = work.gemm, self.machine
         k_tiles, n_tiles = tile_grid(gemm, machine.side)
-        self.set(output_channels=gemm.N, parameters=work.parameters)
+        columns = node.features if node else gemm.N
+        self.set(output_channels=columns, parameters=work.parameters)
         self.set(signed=work.source.signed)
         self.sync()
+        convolve = node is not None and node.kernel is not None
         for part in parts(gemm.M, [(k_tiles, n_tiles * gemm.repeats)], machine):
             self.set(first_row=part.first_row)
+            if node:
+                self._set_group(node, part.n // n_tiles)
             if part.new_tile:
                 tile = work.tile + part.tile
                 self.put(Opcode.Read_Weights, ub_address=tile, length=1)
@@ -143,6 +186,95 @@ class Writer:
                     Opcode.Activate, ub_address=work.output.row, acc_address=acc,
                     length=part.rows, tile=part.n % n_tiles,
                 )  # fmt: skip
+
+    def _set_group(self, node: nodes.Product, repeat: int) -> None:
+        """Channels that a repeat reads, and columns that it writes; 0 where it is all."""
+        channels = node.K
+        if node.kernel is not None:
+            channels //= node.kernel[0] * node.kernel[1]
+        whole = node.groups == 1
+        self.set(first_channel=0 if whole else repeat // node.parts * channels)
+        self.set(group_channels=0 if whole else channels)
+        alone = node.repeats == 1
+        self.set(first_column=0 if alone else repeat * node.N)
+        self.set(group_columns=0 if alone else node.N)
+
+
+def _pad(writer: Writer, work: Work, node: nodes.Pad) -> None:
+    """The means of channels, where these pad; the product pads as it reads."""
+    require_padded(work.step, node)
+    if work.means:
+        source = work.tensors[node.input]
+        shape = source.shape[:2]
+        writer.pool(source, work.means.row, "mean", shape, shape, (1, 1))
+        writer.set(means=work.means.row)
+
+
+def _product(writer: Writer, work: Work, node: nodes.Product) -> None:
+    if node.kernel is None:
+        writer.set(channels=work.source.shape[-1])
+    else:
+        pad = work.step.find(nodes.Pad)
+        writer.set_map(work.source.shape, node.kernel, node.stride, node.shape)
+        (top, _), (left, _) = pad.pads if pad else ((0, 0), (0, 0))
+        kind = pad.kind if pad else "zero"
+        writer.set(pad_top=top, pad_left=left, padding=PaddingKind[kind])
+        down, right = node.dilation
+        writer.set(skip_down=down - 1, skip_right=right - 1)
+    writer.product(work, node)
+
+
+def _activate(writer: Writer, work: Work, node: nodes.Activate) -> None:
+    """Of sums that a product left it is part of that; else of values in the buffer."""
+    if work.step.product is not None:
+        return
+    found = vectors.terms(work.step, work.exponents)
+    sizes = [work.tensors[name].bytes for term in found for name in term.factors]
+    writer.set(parameters=work.parameters)
+    values = vectors.summed(work.step, work.tensors, work.exponents)
+    writer.vector(work.output, values, *sizes)
+
+
+def _pool(writer: Writer, work: Work, node: nodes.Pool) -> None:
+    source = work.tensors[node.input]
+    # A window of a whole channel moves nowhere, or by its own size.
+    channels = len(work.output.shape) == 1
+    writer.pool(
+        source, work.output.row, node.kind, node.window,
+        node.window if channels else node.stride, node.shape, node.pads,
+    )  # fmt: skip
+
+
+def _slice(writer: Writer, work: Work, node: nodes.Slice) -> None:
+    source = work.tensors[node.input]
+    values = vectors.cut(node, source, work.output)
+    writer.vector(work.output, values, work.output.bytes)
+
+
+def _concat(writer: Writer, work: Work, node: nodes.Concat) -> None:
+    before = 0
+    for name in node.inputs:
+        part = work.tensors[name]
+        values = vectors.joined(node, part, before, work.output)
+        writer.vector(work.output, values, part.bytes)
+        before += part.shape[node.axis]
+
+
+def _nothing(writer: Writer, work: Work, node: Node) -> None:
+    """Done where the value is brought back, or no work at all."""
+
+
+_RULES: dict[type[Node], Callable[..., None]] = {
+    nodes.Pad: _pad,
+    nodes.Product: _product,
+    nodes.Activate: _activate,
+    nodes.Pool: _pool,
+    nodes.Reshape: _nothing,
+    nodes.Slice: _slice,
+    nodes.Concat: _concat,
+    nodes.Add: _nothing,
+    nodes.Mul: _nothing,
+}
 
 
 def tile_grid(gemm: Gemm, side: int) -> tuple[int, int]:

@@ -2,7 +2,16 @@
 
 import pytest
 
-from accel.tpu.isa import FLAGS, OPERANDS, WIDTHS, Instruction, Opcode, Register
+from accel.tpu.isa import (
+    BEGIN_AT_ZERO,
+    FLAGS,
+    OPERAND_NAMES,
+    OPERANDS,
+    WIDTHS,
+    Instruction,
+    Opcode,
+    Register,
+)
 from configs.errors import InputError
 
 
@@ -11,8 +20,16 @@ def test_every_opcode_has_its_operands():
     assert OPERANDS.keys() == set(Opcode)
     assert FLAGS.keys() <= OPERANDS.keys()
     wanted = "Read_Host_Memory Read_Weights MatrixMultiply Convolve Activate "
-    wanted += "Write_Host_Memory Set_Configuration Sync Nop Halt"
+    wanted += "Write_Host_Memory Set_Configuration Sync Nop Halt Vector"
     assert set(wanted.split()) == {opcode.name for opcode in Opcode}
+
+
+def test_registers_that_begin_at_zero_mean_nothing_by_that():
+    """A program for a chain without groups, dilation or padded pools never sets them."""
+    assert Register.first_channel in BEGIN_AT_ZERO
+    assert Register.destination not in BEGIN_AT_ZERO
+    names = [f"{one}_{of}" for one in OPERAND_NAMES for of in ("address", "image", "outer")]
+    assert set(names) <= {register.name for register in BEGIN_AT_ZERO}
 
 
 def test_the_frame_of_the_paper():

@@ -39,7 +39,7 @@ _STEPS = st.one_of(
     _PRODUCTS,
     st.builds(work.Read, bytes=st.integers(1, 300)),
     st.builds(work.Write, bytes=st.integers(1, 300)),
-    st.builds(work.Pooling, rows=st.integers(1, 60)),
+    st.builds(work.Vector, rows=st.integers(1, 60)),
     st.just(work.Barrier()),
 )
 
