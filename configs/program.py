@@ -551,6 +551,12 @@ def _product_shape(node: Product, x: Node) -> Shape:
 
 
 def _pool_shape(node: Pool, x: Node) -> Shape:
+    for ends, size in zip(node.pads, node.window, strict=True):
+        if max(ends) >= size:
+            raise InputError(
+                f"`pads` (={node.pads}) of `{node.name}` must be smaller than its window "
+                f"{node.window}, or windows would hold nothing of `{x.name}`; pad less."
+            )
     padded = _padded(x.shape, node.pads)
     axes = zip(padded[:2], node.window, node.stride, strict=True)
     return (*(_windows(*axis) for axis in axes), x.shape[2])
@@ -688,8 +694,8 @@ class Builder:
     def _append(self, node: Node) -> str:
         if len(self.nodes) == NODES_LIMIT:
             raise InputError(
-                f"the network must be at most {NODES_LIMIT} operators; use fewer layers, or "
-                f"shorter sequences."
+                f"the network must be at most {NODES_LIMIT} operators; use fewer layers, "
+                f"or shorter sequences."
             )
         self.nodes.append(node)
         self._by_name[node.name] = node

@@ -280,7 +280,7 @@ class IntStep:
 
 
 def _joined(inputs: Sequence[Format]) -> Format:
-    """Format of values side by side: one saturates below the others' width only if all do."""
+    """Format of values side by side: it is capped only if all of them are."""
     caps = {kind.cap for kind in inputs}
     return inputs[0] if len(caps) == 1 else replace(inputs[0], cap=None)
 
@@ -314,6 +314,11 @@ class IntNetwork:
         require_deployable(self.network)
         _require_names("weighted", self.weighted, self.program.weighted)
         _require_names("activated", self.activated, rescaling(self.program))
+        for name in sorted(self.weighted.keys() & self.activated.keys()):
+            raise InputError(
+                f"`{name}` must name weights or what an activation holds, not both; give "
+                f"the product other `weights`, or the activation a `part` or `shares`."
+            )
         outputs = self.network.output_shape[-1]
         if self.classes and len(self.classes) != outputs:
             raise InputError(

@@ -117,9 +117,14 @@ class Graph:
         scale = self.constant(f"{name}.scale", kind.scale, np.float32)
         return self.add("Mul", [x, scale], name)
 
-    def looked_up(self, name: str, entries: object, index: str, table: str) -> str:
-        """The byte in a constant, `table`, of 256 `entries` for each byte of `index`."""
-        table = self.constant(table, entries, np.uint8)
+    def looked_up(
+        self, name: str, values: np.ndarray, kind: Format, index: str, table: str
+    ) -> str:
+        """The one of 256 `values` of a format, in a constant `table`, for each byte."""
+        if is_wide(kind):
+            table = self.constant(table, values * kind.scale, np.float32)
+        else:
+            table = self.constant(table, values + zero_point(kind), np.uint8)
         wide = self.add("Cast", [index], f"{name}.index", to=TensorProto.INT32)
         return self.add("Gather", [table, wide], name, axis=0)
 

@@ -222,8 +222,8 @@ def _activate(graph: Graph, layer: IntStep, node: Activate, x: str) -> str:
     index = graph.quantised(f"{name}.sum", x, numbers.sum)
     owner = layer.product.weights if layer.weighted else node.owner
     prefix = graph.owned(f"{owner}.table", f"{name}.table", "bytes")
-    entries = numbers.table.astype(np.int32) + zero_point(numbers.output)
-    return graph.looked_up(name, entries, index, prefix)
+    values = numbers.table.astype(np.int64)
+    return graph.looked_up(name, values, numbers.output, index, prefix)
 
 
 def _mapped(graph: Graph, layer: IntStep, node: Activate, x: str) -> str:
@@ -231,9 +231,9 @@ def _mapped(graph: Graph, layer: IntStep, node: Activate, x: str) -> str:
     merge such pairs with their neighbours and then round once where we round twice."""
     low, kind = -zero_point(layer.input), layer.input
     bytes_ = np.clip(np.arange(256) + low, kind.low, kind.high)
-    entries = mapped(bytes_, kind, layer.activated) + zero_point(layer.output)
+    values = mapped(bytes_, kind, layer.activated)
     prefix = graph.owned(f"{node.owner}.bytes", f"{layer.name}.bytes", kind)
-    return graph.looked_up(layer.name, entries, x, prefix)
+    return graph.looked_up(layer.name, values, layer.output, x, prefix)
 
 
 def mapped(values: np.ndarray, kind: Format, numbers: Activated) -> np.ndarray:

@@ -18,10 +18,17 @@ from onnx import helper
 
 from configs.errors import InputError
 from configs.network import Conv, Dense, Layer, Network
-from configs.program import Add, Node, Pad, Pool, Product
+from configs.program import Add, Pad, Pool, Product
 from quant import normative
 from quant.exports import onnx_check, onnx_graph
-from quant.exports.limits import Limit, first_clause, nothing, only_bytes, product_limit
+from quant.exports.limits import (
+    ALWAYS,
+    PRODUCTS_OF_BYTES,
+    Limit,
+    Limits,
+    first_clause,
+    only_bytes,
+)
 from quant.exports.onnx_builder import is_wide, zero_point
 from quant.network import PIXELS, Format, IntNetwork, IntStep, Weighted
 
@@ -75,13 +82,14 @@ def _add_limit(layer: IntStep, node: Add) -> str | None:
     return f"sum whose parts are 2^{shift} times finer than itself"
 
 
-# What of an operator cannot be written: (step, node) -> a clause or None.
-LIMITS: dict[type[Node], Limit] = {
-    **{kind: nothing for kind in onnx_graph.OPERATORS},
-    Pad: _pad_limit,
-    Product: product_limit,
-    Pool: _pool_limit,
-    Add: _add_limit,
+_MEANS = "of bytes; means of fewer than 2^23 pixels"
+# When an operator can be written.
+LIMITS: Limits = {
+    **dict.fromkeys(onnx_graph.OPERATORS, ALWAYS),
+    Pad: Limit(when=_MEANS, clause=_pad_limit),
+    Product: PRODUCTS_OF_BYTES,
+    Pool: Limit(when=_MEANS, clause=_pool_limit),
+    Add: Limit(when="of values at most 2^16 finer than the sum", clause=_add_limit),
 }
 
 

@@ -23,9 +23,9 @@ from jax import export
 from jaxtyping import Array, Integer, UInt8
 
 from configs.errors import InputError
-from configs.program import Activate, Node, Product
+from configs.program import Activate, Product
 from quant.execute import MOVES, run
-from quant.exports.limits import Limit, first_clause, nothing
+from quant.exports.limits import ALWAYS, PRODUCTS, Limits, first_clause
 from quant.network import IntNetwork, IntStep
 
 FILE = "model.stablehlo"
@@ -38,7 +38,7 @@ _WRITER = re.compile(rb"lockstep_jax_([0-9a-z_]+)_jaxlib_([0-9a-z_]+?)_end")
 
 
 # The program is the integer arithmetic itself, which refuses what it does not know.
-LIMITS: dict[type[Node], Limit] = dict.fromkeys((Product, Activate, *MOVES), nothing)
+LIMITS: Limits = {**dict.fromkeys((Activate, *MOVES), ALWAYS), Product: PRODUCTS}
 
 
 def unsupported(layer: IntStep) -> str | None:
@@ -116,7 +116,8 @@ def _chunked(
     parts = []
     for first in range(0, len(images), _CHUNK):
         chunk = images[first : first + _CHUNK]
-        size = 1 << (len(chunk) - 1).bit_length()
+        # The last of several chunks has the size of the others: one program for all.
+        size = _CHUNK if first else 1 << (len(chunk) - 1).bit_length()
         filled = np.zeros((size, *chunk.shape[1:]), chunk.dtype)
         filled[: len(chunk)] = chunk
         parts.append([np.asarray(y)[: len(chunk)] for y in call(filled)])

@@ -31,7 +31,14 @@ from configs.program import (
     State,
     entry,
 )
-from quant.exports.limits import Limit, first_clause, nothing, only_bytes, product_limit
+from quant.exports.limits import (
+    ALWAYS,
+    PRODUCTS_OF_BYTES,
+    Limit,
+    Limits,
+    first_clause,
+    only_bytes,
+)
 from quant.exports.tflite_builder import Builder, schema
 from quant.exports.tflite_mean import mean_factor, mean_scale
 from quant.exports.tflite_values import Values, clips, is_wide, mapped, zero_point
@@ -403,10 +410,11 @@ OPERATORS: dict[type[Node], Callable[..., int]] = {
     Mul: _combined("MUL"),
 }
 
-# What of an operator cannot be written: (step, node) -> a clause or None.
-LIMITS: dict[type[Node], Limit] = {
-    **{kind: nothing for kind in OPERATORS},
-    Pad: _pad_limit,
-    Product: product_limit,
-    Pool: _pool_limit,
+_MEANS = "of bytes; means that float32 rounds as integers do"
+# When an operator can be written.
+LIMITS: Limits = {
+    **dict.fromkeys(OPERATORS, ALWAYS),
+    Pad: Limit(when=_MEANS, clause=_pad_limit),
+    Product: PRODUCTS_OF_BYTES,
+    Pool: Limit(when=_MEANS, clause=_pool_limit),
 }

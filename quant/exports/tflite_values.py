@@ -133,12 +133,15 @@ class Values:
         added = self.b.constant(f"{prefix}.offset", np.asarray([offset], np.int32))
         index = self.b.tensor(f"{prefix}.index", shape, "int32")
         self.b.operator("ADD", [wide, added], index, "Add")
-        constant = self.constant(
-            table[0], to_stored(table[1], kind), scale=[kind.scale],
-            zero_point=zero_point(kind),
-        )  # fmt: skip
+        constant = self._table(*table, kind)
         out = self.empty(name, shape, kind)
         return self.b.operator("GATHER", [constant, index], out, "Gather")
+
+    def _table(self, name: str, values: np.ndarray, kind: Format) -> int:
+        if is_wide(kind):
+            return self.constant(name, (values * kind.scale).astype(np.float32))
+        stored, zero = to_stored(values, kind), zero_point(kind)
+        return self.constant(name, stored, scale=[kind.scale], zero_point=zero)
 
 
 def clips(kind: Format) -> list[tuple[str, str, int]]:

@@ -11,29 +11,79 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError
-from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
+from configs.network import (
+    Concat,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalPool,
+    Lstm,
+    LstmCell,
+    Multiply,
+    Network,
+    Pool,
+    Residual,
+)
 from quant import exports, proof
 
-ACTIVATIONS = ("identity", "relu", "softplus", "sigmoid", "tanh")
+ACTIVATIONS = ("identity", "relu", "relu6", "softplus", "sigmoid", "tanh")
 EXAMPLES = 3
 
 sizes = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, high))
 
 
 @st.composite
-def convolutions(draw, padding="valid", activation="relu"):
+def convolutions(draw, padding="valid", activation="relu", **fields):
+    fields = {"features": draw(st.integers(1, 5)), **fields}
     return Conv(
-        features=draw(st.integers(1, 5)),
         kernel=draw(sizes(1, 4)),
         stride=draw(sizes(1, 3)),
         padding=padding,
         activation=activation,
+        **fields,
     )
 
 
 @st.composite
-def pools(draw, kind):
-    return Pool(kind=kind, window=draw(sizes(1, 4)), stride=draw(sizes(1, 3)))
+def pools(draw, kind, padding="valid"):
+    window, stride = draw(sizes(1, 4)), draw(sizes(1, 3))
+    return Pool(kind=kind, window=window, stride=stride, padding=padding)
+
+
+@st.composite
+def keeping(draw, features=4):
+    """A layer that keeps the shape of its map."""
+    around = draw(st.sampled_from(["zero", "mean", "edge"]))
+    return Conv(
+        features=features,
+        kernel=draw(sizes(1, 3)),
+        padding=around,
+        activation=draw(st.sampled_from(ACTIVATIONS)),
+    )
+
+
+def chains(*layers):
+    return st.tuples(*layers)
+
+
+def residuals():
+    ways = st.one_of(st.just(()), chains(keeping()))
+    body = chains(keeping(), keeping())
+    ends = st.sampled_from(ACTIVATIONS)
+    return st.builds(Residual, body=body, shortcut=ways, activation=ends)
+
+
+def multiplications():
+    weights = st.sampled_from(["sigmoid", "tanh"]).map(
+        lambda a: (GlobalPool(), Dense(features=4, activation=a))
+    )
+    return st.builds(Multiply, body=st.one_of(weights, chains(keeping())))
+
+
+def concats():
+    pool = st.just((Pool(window=(3, 3), stride=(1, 1), padding="zero"),))
+    branches = st.tuples(chains(keeping(3)), st.one_of(st.just(()), pool))
+    return st.builds(Concat, branches=branches)
 
 
 def dense(activation):
@@ -41,6 +91,8 @@ def dense(activation):
 
 
 signs = st.sampled_from(["relu", "identity"])
+# Four channels before a layer, of either sign.
+four = signs.flatmap(lambda a: convolutions(activation=a, features=4))
 # Row of the table -> the layer that makes it, and those before and after it.
 CELLS = {
     **{f"Conv {padding}": st.tuples(signs.flatmap(lambda a: convolutions(activation=a)),
@@ -53,6 +105,21 @@ CELLS = {
     **{f"Pool {kind}": st.tuples(signs.flatmap(lambda a: convolutions(activation=a)),
                                  pools(kind))
        for kind in ("max", "mean")},
+    **{f"Pool {kind} zero": st.tuples(four, pools(kind, "zero"))
+       for kind in ("max", "mean")},
+    "Conv groups": st.tuples(four, convolutions(groups=2, features=6)),
+    "Conv depthwise": st.tuples(four, st.sampled_from([4, 8]).flatmap(
+        lambda f: convolutions(groups=4, features=f))),
+    "Conv dilation": st.tuples(four, sizes(1, 3).flatmap(
+        lambda d: convolutions(dilation=d, padding="zero"))),
+    "Residual": st.tuples(four, residuals()),
+    "Multiply": st.tuples(four, multiplications()),
+    "Concat": st.tuples(four, concats()),
+    "Lstm": st.tuples(st.builds(Lstm, features=st.integers(1, 4),
+                                returns=st.sampled_from(["last", "sequence"]))),
+    "LstmCell": st.tuples(st.just(Flatten()), st.builds(
+        LstmCell, features=st.integers(1, 4),
+        gates=st.sampled_from(["joined", "separate"]))),
     **{f"GlobalPool {kind}": st.tuples(signs.flatmap(lambda a: convolutions(activation=a)),
                                        st.just(GlobalPool(kind=kind)))
        for kind in ("max", "mean")},
@@ -70,7 +137,7 @@ def networks(draw, row):
         except InputError:  # a kernel or a window that does not fit
             continue
         layers.append(layer)
-    if len(after) == 3:
+    if len(after) > 1:
         layers.append(Flatten())
     layers.append(Dense(features=draw(st.integers(1, 4)), activation="identity"))
     net = integers.filled(
@@ -121,8 +188,8 @@ def test_the_table_in_the_readme_names_every_row_and_runtime():
 
     text = (Path(__file__).parents[2] / "README.md").read_text()
     for row in CELLS:
-        kind, what = row.split()
+        kind, *what = row.split()
         assert f"`{kind}`" in text, row
-        assert what in text, row
+        assert all(word in text for word in what), row
     for name in exports.FORMATS:
         assert exports.module(name).FILE in text

@@ -95,11 +95,12 @@ def test_both_formats_hold_every_array_of_the_normative_arithmetic(name):
     index = json.loads(files["golden/index.json"])
     assert index["labels"] == [0, 1]
     assert {f"golden/{e['path']}" for e in index["files"]} == files.keys() - {golden.INDEX}
-    seen = 0
+    stems = set()
     for step in normative.steps(network, pixels):
         layer = step.layer.name
         if step.layer.step.find((Slice, Concat)):
-            assert from_mem(files, layer, 0) == {}, "it makes no number"
+            mine = [e for e in index["files"] if e["layer"] == layer]
+            assert all(e["image"] is None for e in mine), "it makes no number"
             continue
         several = len(step.inputs) > 1
         expected = {
@@ -111,10 +112,10 @@ def test_both_formats_hold_every_array_of_the_normative_arithmetic(name):
                 name: getattr(step, name) for name in ("products", "sums", "requantised")
             }
         for image in (0, 1):
-            held = from_mem(files, layer, image)
-            numbers = step.layer.numbers
+            numbers, owner = step.layer.numbers, step.layer.owner
             own = numbers.tensors() if numbers else {}
-            owner = step.layer.owner
+            held = from_mem(files, layer, image)
+            held = {tensor: held[tensor] for tensor in expected}
             held |= from_mem(files, owner, None) if owner else {}
             everything = own | {name: batch[image] for name, batch in expected.items()}
             assert held.keys() == everything.keys()
@@ -125,8 +126,8 @@ def test_both_formats_hold_every_array_of_the_normative_arithmetic(name):
                 assert np.array_equal(data, array)
                 assert data.dtype.str in ("|i1", "|u1", "<i2", "<i4")
                 assert held[tensor] == (array.ravel().tolist(), list(array.shape))
-                seen += 1
-    assert seen > 20
+                stems.add(stem)
+    assert len(stems) == len(index["files"]) / 2 > 20
 
 
 def test_what_steps_share_stands_there_once():
