@@ -21,8 +21,8 @@ from accel.verify import LayerResult, Verified
 CLOCK_MHZ = 700.0
 
 NOT_COUNTED = (
-    "Bias, requantisation, activation tables, pooling, im2col, and sums, products and moves "
-    "of values, which happen between the matrix products.",
+    "Bias, requantisation, activation tables, pooling, im2col, and sums, products and moves"
+    " of values, which happen between the matrix products.",
     "Moving data to and from DRAM and the host: operands stand at the machine's edge when "
     "it wants them (mac_dram alone counts its accesses).",
     "Set-up and control between layers: a layer starts when the one before it has ended.",
