@@ -6,8 +6,8 @@ processing elements (PE), each with one multiplier. Reading this file needs no J
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from configs.checks import check_types, require, require_positive
 
@@ -162,3 +162,12 @@ class Direct:
 
 
 Machine = Systolic | Mac | Dot | Tile | Direct
+
+
+def settings(machine: Machine) -> dict[str, Any]:
+    """What a machine was made with; what came later only where it has a say."""
+    return {
+        field.name: getattr(machine, field.name)
+        for field in fields(machine)
+        if not field.metadata.get("added") or getattr(machine, field.name) != field.default
+    }

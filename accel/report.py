@@ -10,7 +10,7 @@ import numpy as np
 
 from accel.counters import FETCHES, PHASES, Counters
 from accel.gemm import Gemm
-from accel.machine import Direct, Machine
+from accel.machine import Direct, Machine, settings
 from accel.matmul import Setup
 from accel.predict import timing
 from accel.subject import Subject
@@ -21,8 +21,8 @@ from accel.verify import LayerResult, Verified
 CLOCK_MHZ = 700.0
 
 NOT_COUNTED = (
-    "Bias, requantisation, activation tables, pooling and im2col, which happen between the "
-    "matrix products.",
+    "Bias, requantisation, activation tables, pooling, im2col, and sums, products and moves"
+    " of values, which happen between the matrix products.",
     "Moving data to and from DRAM and the host: operands stand at the machine's edge when "
     "it wants them (mac_dram alone counts its accesses).",
     "Set-up and control between layers: a layer starts when the one before it has ended.",
@@ -75,16 +75,6 @@ def report(
         "manifest_sha256": subject.sha256,
         "wall_s": round(wall_s, 3),
         "simulated_cycles_per_s": whole.cycles / wall_s,
-    }
-
-
-def settings(machine: Machine) -> dict[str, Any]:
-    """What the machine was made with."""
-    return {
-        field.name: getattr(machine, field.name)
-        for field in dataclasses.fields(machine)
-        # What came later is not told where it has no say.
-        if not field.metadata.get("added") or getattr(machine, field.name) != field.default
     }
 
 

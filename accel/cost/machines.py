@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from accel.cost.energy import Capacities
 from accel.cost.memory import KIB, MIB, Memory
-from accel.machine import Dot, Mac, Systolic, Tile
+from accel.machine import Dot, Mac, Systolic, Tile, settings
 from accel.sourced import Sourced, Status
 from configs.errors import InputError
 
@@ -53,7 +53,7 @@ class Chip(NamedTuple):
             "name": self.name,
             "machine": self.machine.name,
             "multipliers": self.multipliers,
-            **vars(self.machine),
+            **settings(self.machine),
             **vars(self.memory),
             "energy": self.energy,
             "sources": {name: number.to_dict() for name, number in self.sources.items()},

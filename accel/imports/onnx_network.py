@@ -9,8 +9,11 @@ Whatever is computed from images is therefore what the first network computes, t
 What the file does not hold, and no result depends on:
 
 - of multiplier and shift only their quotient: the shift nearest to 16 is taken;
-- the width of weights, and of outputs of a table: the narrowest that holds them;
+- the width of weights, and of outputs of a table or a cap: the narrowest that holds them;
 - padding that adds nothing is "valid"; names of the classes are lost.
+
+Only layers one after the other are read: where paths fork or join, or a state is kept,
+the file does not say of which layers its operators come, and it is refused.
 
 The activation of a table, and the scale of a table that ends the network, are found by
 computing the tables again; another table is refused.
@@ -28,6 +31,8 @@ from onnx import ModelProto, NodeProto, helper
 from accel.imports import onnx_file, onnx_tables
 from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, GlobalPool, Layer, Network, Pool
+from configs.program import Pad
+from configs.program import Pool as Pooling
 from quant.exports import onnx_qdq
 from quant.exports.onnx_graph import zero_point
 from quant.network import (
@@ -40,6 +45,7 @@ from quant.network import (
 )
 
 _LAYER = re.compile(r"(conv|dense|pool|globalpool|flatten)[1-9][0-9]*")
+_OTHER = re.compile(r"(residual|concat|multiply|lstm|lstmcell)[1-9][0-9]*")
 _USUAL_SHIFT = 16
 
 
@@ -75,6 +81,13 @@ class _Reader:
         self.format = PIXELS
 
     def network(self, size_bytes: int) -> IntNetwork:
+        for node in self.graph.node:
+            owner = node.name.split(".")[0]
+            if _OTHER.fullmatch(owner):
+                raise InputError(
+                    f"the layer `{owner}` forks, joins or keeps a state, and only layers "
+                    f"one after the other are read back"
+                )
         names = [n.name for n in self.graph.node if _LAYER.fullmatch(n.name)]
         layers, weighted = [], {}
         for at, name in enumerate(names):
@@ -102,7 +115,9 @@ class _Reader:
         kind = "max" if node.op_type == "MaxPool" else "mean"
         node = node if kind == "max" else self._node(f"{name}.sums")
         window, stride = _pair(node, "kernel_shape"), _pair(node, "strides")
-        return Pool(kind=kind, window=window, stride=stride)
+        padded = any(_integers(node, "pads")) or f"{name}.padded" in self.nodes
+        padding = "zero" if padded else "valid"
+        return Pool(kind=kind, window=window, stride=stride, padding=padding)
 
     def _weighted(self, name: str, later: list[str]) -> tuple[Layer, Weighted]:
         """A layer with weights, and its numbers."""
@@ -112,7 +127,8 @@ class _Reader:
         total = self._sum(name)
         table = self._table(name)
         if table is None:
-            activation, output = "identity" if total.signed else "relu", total
+            plain = "relu" if total.cap is None else "relu6"
+            activation, output = "identity" if total.signed else plain, total
         else:
             activation, output = self._looked_up(name, table, total, later)
             table = (table.astype(np.int16) - zero_point(output)).astype(output.dtype)
@@ -140,10 +156,13 @@ class _Reader:
         padded = self.nodes.get(f"{name}.padded")
         if padded is not None:
             padding = "mean" if padded.op_type == "Where" else "edge"
+        apart = _integers(node, "dilations")
         return Conv(
             features=shape[-1],
             kernel=shape[:2],
             stride=_pair(node, "strides"),
+            groups=next((a.i for a in node.attribute if a.name == "group"), 1),
+            dilation=_pair(node, "dilations") if apart else (1, 1),
             padding=padding,
             activation=activation,
         )
@@ -154,11 +173,14 @@ class _Reader:
         places = (f"{name}.sum", f"{name}.saturated", name)
         place = next((p for p in places if f"{p}.scale" in self.constants), name)
         signed = int(self._array(f"{place}.zero_point", np.uint8, 0)) != 0
-        bits = 8
+        bits, cap = 8, None
         if f"{name}.high" in self.constants:
             high = int(self._array(f"{name}.high", np.uint8, 0)) - (128 if signed else 0)
-            bits = high.bit_length() + signed if high > 0 else 0
-        return Format(signed=signed, bits=bits, exponent=self._exponent(f"{place}.scale"))
+            bits = max(2, high.bit_length() + signed) if high > 0 else 0
+            whole = (1 << (bits - signed)) - 1
+            cap = None if signed or high == whole else high
+        exponent = self._exponent(f"{place}.scale")
+        return Format(signed=signed, bits=bits, exponent=exponent, cap=cap)
 
     def _exponent(self, name: str) -> int:
         """The binary logarithm of a scale, a power of two."""
@@ -242,12 +264,12 @@ def _pair(node: NodeProto, name: str) -> tuple[int, int]:
 
 def _require_small(network: Network, size_bytes: int) -> None:
     """Refuses constants that the file would hold and is too short for."""
-    for info in network.walk():
-        spec, shape, count = info.spec, info.input_shape, 0
-        if isinstance(spec, Conv) and spec.padding == "mean":
-            sizes = zip(shape[:2], spec.pads(shape), strict=True)
-            count = math.prod(size + sum(pads) for size, pads in sizes)
-        if isinstance(spec, Pool) and spec.kind == "mean":
-            count = math.prod((*spec.window, shape[2]))
+    for step in network.program.steps:
+        pad, pool, count = step.find(Pad), step.find(Pooling), 0
+        if pad is not None and pad.kind == "mean":
+            count = math.prod(pad.shape[:2])
+        # A pooling of the whole map is a sum over axes, and holds nothing.
+        if pool is not None and pool.kind == "mean" and pool.shape[:2] != (1, 1):
+            count = math.prod((*pool.window, pool.shape[2]))
         if count > size_bytes:
-            raise InputError(f"`{info.name}` needs {count} bytes of constants")
+            raise InputError(f"`{step.name}` needs {count} bytes of constants")

@@ -109,7 +109,9 @@ def test_products_hold_every_weight_and_multiplication_of_every_workload(name):
     network = registry.load_network(name)
     found = gemms(network, 3)
     assert sum(one.macs for one in found) == 3 * network.macs
-    # Those of the ordinary layers that are deployed.
-    deployed = network.lowered().weights
-    assert sum(one.repeats * one.K * one.N for one in found) == deployed
+    # Those of the ordinary layers that are deployed; of shared ones once.
+    deployed = network.lowered().program
+    pairs = zip(deployed.products, found, strict=True)
+    held = {node.weights: one.repeats * one.K * one.N for node, one in pairs}
+    assert sum(held.values()) == deployed.weights
     assert len({one.name for one in found}) == len(found)

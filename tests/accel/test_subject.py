@@ -48,7 +48,7 @@ def no_training(run):
 
 
 def changed_manifest(run):
-    change(run / "quant/manifest.json", version=2)
+    change(run / "quant/manifest.json", version=9)
 
 
 def torn_manifest(run):

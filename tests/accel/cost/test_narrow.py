@@ -128,14 +128,16 @@ def test_a_run_has_its_own_widths(tmp_path, monkeypatch) -> None:
     bits = iter(((2, 8, 4), (3, 4, 5), (4, 5, 8), (8, 8, 8)))
     layers = [
         SimpleNamespace(
-            name=work.name,
+            product=SimpleNamespace(name=f"{work.name}.sum", weights=work.name),
             weighted=SimpleNamespace(weight_bits=w),
             input=SimpleNamespace(bits=i),
             output=SimpleNamespace(bits=o),
         )
         for work, (w, i, o) in zip(load.works, bits, strict=False)
     ]
-    network = SimpleNamespace(walk=lambda: layers)
+    titles = {one.product.name: one.product.weights for one in layers}
+    program = SimpleNamespace(titles=lambda: titles)
+    network = SimpleNamespace(walk=lambda: layers, program=program)
     monkeypatch.setattr(files, "load", lambda _: SimpleNamespace(network=network))
     assert narrowed(load, tmp_path).works == load.works
     (tmp_path / "quant").mkdir()

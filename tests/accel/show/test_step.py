@@ -15,6 +15,7 @@ from accel.show import step
 from accel.simulate import trace
 from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, Network
+from configs.program import Pad
 from quant import normative
 
 FLOWS = ("ws", "os", "is")
@@ -139,10 +140,9 @@ def test_a_tile_of_a_network_holds_the_layers_own_operands(flow, name):
     layer = seen[name].layer
     w = layer.weighted.matrix[: len(run.w), : run.w.shape[1]]
     np.testing.assert_array_equal(run.w, w)
-    spec = layer.info.spec
-    x = seen[name].input.astype(np.int64)
+    pad, x = layer.step.find(Pad), seen[name].input.astype(np.int64)
     if name == "conv1":
-        x = normative.im2col(normative.pad(x, spec), spec)
+        (x,) = normative.rows_of(normative.pad(x, pad.kind, pad.pads), layer.product)
     windows = [x[i : i + len(run.x), : run.x.shape[1]] for i in range(len(x))]
     assert any(np.array_equal(run.x, window) for window in windows)
 
@@ -153,8 +153,8 @@ def test_a_tile_takes_the_positions_where_something_is():
     image[0, 5:, 3:] = 200
     one = step.tile_of(network, "conv1", image, Systolic(rows=8, cols=2, dataflow="os"))
     assert (one.trace.x != 0).any()
-    assert (normative.im2col(normative.pad(image.astype(np.int64), Conv(
-        features=5, padding="zero")), Conv(features=5))[:8] == 0).all()  # fmt: skip
+    padded = normative.pad(image.astype(np.int64), "zero", ((1, 1), (1, 1)))
+    assert (normative.im2col(padded, (3, 3), (1, 1))[:8] == 0).all()
     assert "conv1: positions" in one.title
 
 
