@@ -165,6 +165,15 @@ def _pool(issued: Issued, program: Program, machine: TpuMachine) -> None:
         ("height", "output_height", "stride_down", "kernel_height"),
         ("width", "output_width", "stride_right", "kernel_width"),
     )
+    if kind == PoolingKind.pad:
+        padding, window = _register(issued, "padding"), _register(issued, "kernel_height")
+        window *= _register(issued, "kernel_width")
+        rule = "be a known kind of padding"
+        _expect(issued, "padding", padding, padding in tuple(PaddingKind), rule)
+        _expect(issued, "kernel_height", window, window == 1, "be 1, as the width")
+        if padding == PaddingKind.mean:
+            means = _register(issued, "means")
+            _inside(issued, "means", means, images * channels, program, side)
     edges = ("pool_top", "pool_bottom"), ("pool_left", "pool_right")
     for (size, output, stride, kernel), ends in zip(axes, edges, strict=True):
         whole, count, step, window = (
@@ -172,6 +181,8 @@ def _pool(issued: Issued, program: Program, machine: TpuMachine) -> None:
         )
         before, behind = (_register(issued, name) for name in ends)
         for name, outside in zip(ends, (before, behind), strict=True):
+            if kind == PoolingKind.pad:
+                break
             rule = f"be smaller than the window (={window})"
             _expect(issued, name, outside, outside < window, rule)
         fits = (count - 1) * step + window <= before + whole + behind
