@@ -12,7 +12,6 @@ from configs import program as nodes
 from configs.errors import InputError
 from configs.program import Step
 
-
 # Of what is stored as it is.
 _MOVED = {"shift_ab": 0, "shift_cd": 0, "rescaled": 0}
 
