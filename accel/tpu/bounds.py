@@ -124,7 +124,7 @@ def _matmul(issued: Issued, program: Program, machine: TpuMachine) -> None:
         _inside(issued, "means", means, images * channels, program, side)
     first, group = _register(issued, "first_channel"), _register(issued, "group_channels")
     group = group or channels
-    rule = f"leave {group} of the {channels} channels"
+    rule = f"leave room for {group} of the {channels} channels"
     _expect(issued, "first_channel", first, first + group <= channels, rule)
     K = group * _register(issued, "kernel_height") * _register(issued, "kernel_width")
     _expect(issued, "tile", one.tile, one.tile * side < K, f"begin below K = {K}")
@@ -142,7 +142,7 @@ def _activate(issued: Issued, program: Program, machine: TpuMachine) -> None:
     _expect(issued, "output_channels", N, fits, rule)
     first, columns = _register(issued, "first_column"), _register(issued, "group_columns")
     columns = columns or N
-    rule = f"leave {columns} of the {N} columns"
+    rule = f"leave room for {columns} of the {N} columns"
     _expect(issued, "first_column", first, first + columns <= N, rule)
     fits = one.tile * side < columns
     _expect(issued, "tile", one.tile, fits, f"begin below N = {columns}")

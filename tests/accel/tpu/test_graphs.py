@@ -3,21 +3,20 @@
 from dataclasses import replace
 
 import graphs
-import numpy as np
 import pytest
-from integers import SPECS, filled, images, spec
+from integers import filled, images, spec
 
-from accel.tpu import maxplus
+from accel.tpu import maxplus, schedule, writer
 from accel.tpu.compiler import compile_network, compile_shapes
 from accel.tpu.executor import execute
 from accel.tpu.isa import Instruction, Opcode, Register
 from accel.tpu.machine import TpuMachine
-from accel.tpu.program import Parameters, Program, issue
+from accel.tpu.program import Program, issue
 from accel.tpu.schedule import steps
 from configs.errors import InputError
 from configs.layers.layer import Layer
-from configs.network import Conv, Dense, GlobalPool, Network, Residual
-from configs.program import Grid
+from configs.network import Conv, Network
+from configs.program import Concat, Grid, Mul, Pad, Slice
 from configs.tpu_apps import lstm
 from quant import normative
 from quant.network import IntNetwork
@@ -147,7 +146,7 @@ def test_the_programs_that_faults_are_planted_in_are_right(compiled):
         ("residual", Register.shift_ab, 1),
         ("residual", Register.operands, -4),
         ("branches", Register.b_address, 1),
-        ("branches", Register.b_outer, 1),
+        ("branches", Register.b_image, -1),
         ("depthwise", Register.first_channel, 1),
         ("depthwise", Register.first_column, -1),
         ("depthwise", Register.skip_down, -1),
@@ -247,7 +246,7 @@ def test_a_state_that_is_not_reset_is_noticed(compiled, which):
         ("residual", Register.rescaled, 2, "be 0 or 1"),
         ("cells", Register.shift_cd, 25, "be at most 24"),
         ("branches", Register.out_offset, 1 << 20, "`ub_address`"),
-        ("depthwise", Register.first_channel, 3, "leave 2 of the 2 channels"),
+        ("depthwise", Register.first_channel, 3, "room for 1 of the 2 channels"),
         ("depthwise", Register.first_column, 7, "columns"),
         ("depthwise", Register.pool_top, 3, "be smaller than the window (=3)"),
     ],
@@ -256,16 +255,13 @@ def test_registers_that_lead_astray_are_refused(compiled, name, register, value,
     """Before anything runs, with the register's name, its value and the instruction."""
     network, program = compiled[name]
     astray = program
-    for number in settings(program, register) or [_before(program, register)]:
-        astray = changed(astray, number, length=value, acc_address=int(register))
+    numbers = settings(program, register)
+    assert numbers
+    for number in numbers:
+        astray = changed(astray, number, length=value)
     with pytest.raises(InputError) as refused:
         execute(astray, images(network.network, COUNT), SMALL)
     assert words in str(refused.value)
-
-
-def _before(program: Program, register: Register) -> int:
-    """A setting that may be another one's: of a register that is read by nothing else."""
-    raise AssertionError(f"{register.name} is never set")
 
 
 # ---------------------------------------------------------------- what is refused
@@ -282,7 +278,7 @@ class Three(Layer):
 def test_a_sum_of_three_values_is_refused():
     """By the step's name, with the way out."""
     network = filled(Network(input_shape=(4, 4, 1), layers=(Three(), Conv(features=2))))
-    with pytest.raises(InputError, match="`three1` adds 3 values.*activate the sum of"):
+    with pytest.raises(InputError, match=r"`three1` adds 3 values.*activate the sum of"):
         compile_network(network, 1, SMALL)
 
 
@@ -298,16 +294,19 @@ class Wide(Layer):
 def test_two_bytes_are_not_pooled():
     layers = (Wide(), Conv(features=2, kernel=(1, 1)))
     network = filled(Network(input_shape=(4, 4, 1), layers=layers))
-    with pytest.raises(InputError, match="`wide1` .=16 bits. must have 8 bits or fewer"):
+    with pytest.raises(InputError, match=r"`wide1` .=16 bits. must have 8 bits or fewer"):
         compile_network(network, 1, SMALL)
 
 
-def test_every_spec_is_known():
-    """The specs that the rest stands on: each kind of join is among them."""
-    assert {"residual", "depthwise", "branches", "lstm", "cells"} <= SPECS.keys()
-    block = Residual(body=(Conv(features=2, padding="zero", activation="identity"),))
-    layers = (Conv(features=2), block, GlobalPool(), Dense(features=2))
-    network = filled(Network(input_shape=(6, 6, 1), layers=layers))
-    program = compile_network(network, 1, SMALL)
-    assert isinstance(program.parameters[0], Parameters)
-    assert np.all(program.tiles_used > 0)
+@pytest.mark.parametrize("kind", [Concat, Slice, Mul, Pad])
+def test_an_operator_without_an_entry_is_refused_by_name(monkeypatch, kind):
+    """By the compiler and by the steps alike."""
+    network = graphs.network(40)
+    monkeypatch.delitem(writer._RULES, kind)
+    monkeypatch.delitem(schedule._RULES, kind)
+    wanted = f"`.+`: `{kind.__name__}` is a kind that accel.tpu"
+    assert any(isinstance(node, kind) for node in network.program.nodes)
+    with pytest.raises(InputError, match=f"{wanted}.writer"):
+        compile_network(filled(network), 1, SMALL)
+    with pytest.raises(InputError, match=f"{wanted}.schedule"):
+        steps(network, 1, SMALL, whole=True)
