@@ -81,7 +81,7 @@ def compare(
             setup = Setup(machine=machine, batch=batch)
             verified = verify(subject.network, subject.images, setup)
             counters, holds = verified.total, verified.holds
-        size = sum(g.positions * g.K * g.N for g, _ in layers)
+        size = sum(g.positions * g.K * g.N * g.repeats for g, _ in layers)
         row = {"multipliers": size if direct else machine.multipliers, "verified": holds}
         found.append(
             {"machine": machine.name, "description": description, "stepped": stepped}
@@ -101,9 +101,13 @@ def compare(
 
 
 def _widths(network: IntNetwork) -> dict[str, tuple[int, int]]:
-    """Bits of the weights and of the input of each layer with weights."""
-    layers = (layer for layer in network.walk() if layer.weighted)
-    return {one.name: (one.weighted.weight_bits, one.input.bits) for one in layers}
+    """Bits of the weights and of the input of each product."""
+    titles = network.program.titles()
+    steps = (step for step in network.walk() if step.product)
+    return {
+        titles[one.product.name]: (one.weighted.weight_bits, one.input.bits)
+        for one in steps
+    }
 
 
 def _fetched_bytes(

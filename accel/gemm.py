@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
 
-from configs.errors import unknown
-from configs.network import (
-    Conv,
-    Dense,
-    Flatten,
-    GlobalPool,
-    LayerInfo,
-    LstmCell,
-    Network,
+from configs.network import Network
+from configs.program import (
+    Activate,
+    Add,
+    Concat,
+    Input,
+    Mul,
+    Node,
+    Pad,
     Pool,
+    Product,
+    Reshape,
+    Slice,
+    State,
+    entry,
 )
 
 
@@ -37,6 +41,8 @@ class Gemm:
     # Products of this size, each with weights of its own: the groups of a convolution,
     # the gates of an LSTM cell.
     repeats: int = 1
+    # Repeats in succession that take the same inputs: the gates, but not the groups.
+    sharing: int = 1
 
     @property
     def M(self) -> int:
@@ -48,33 +54,33 @@ class Gemm:
         return self.repeats * self.M * self.K * self.N
 
 
+# Operators that multiply nothing by weights.
+_WITHOUT = (Input, State, Pad, Activate, Pool, Reshape, Slice, Concat, Add, Mul)
+# The products with weights of each operator.
+_PRODUCTS: dict[type[Node], Callable[[Node], Iterable[Product]]] = {
+    Product: lambda node: (node,),
+    **dict.fromkeys(_WITHOUT, lambda node: ()),
+}
+
+
 def gemms(network: Network, images: int = 1) -> list[Gemm]:
-    """The products of all layers with weights, blocks taken apart, in order."""
-    leaves = network.lowered().leaves()
-    return [gemm for info in leaves for gemm in _products(info, images)]
+    """The products with weights of a network's program, in order.
 
-
-def _products(info: LayerInfo, images: int) -> Iterator[Gemm]:
-    """One product, or several in the order done; an LSTM cell with separate gates has
-    those of its input ("<name>.input") and those of its state ("<name>.hidden").
+    Raises:
+      InputError: an operator is unknown, and may multiply.
     """
-    spec, features = info.spec, info.output_shape[-1]
-    if isinstance(spec, Pool | GlobalPool | Flatten):
-        return
-    if isinstance(spec, LstmCell):
-        inputs = info.input_shape[0]
-        if spec.gates == "joined":
-            yield Gemm(info.name, images, 1, inputs + features, 4 * features)
-        else:
-            yield Gemm(f"{info.name}.input", images, 1, inputs, features, 4)
-            yield Gemm(f"{info.name}.hidden", images, 1, features, features, 4)
-        return
-    if not isinstance(spec, Conv | Dense):
-        raise unknown(spec, "accel.gemm")
-    groups = spec.groups if isinstance(spec, Conv) else 1
-    positions = prod(info.output_shape[:-1])
-    K, N = info.weights // features, features // groups
-    yield Gemm(info.name, images, positions, K, N, groups)
+    program = network.lowered().program
+    titles = program.titles()
+    return [
+        of(product, titles[product.name], images)
+        for node in program.nodes
+        for product in entry(_PRODUCTS, node, "accel.gemm")(node)
+    ]
+
+
+def of(node: Product, name: str, images: int) -> Gemm:
+    """The matrix product of one node."""
+    return Gemm(name, images, node.positions, node.K, node.N, node.repeats, node.parts)
 
 
 def batches(images: int, batch: int) -> Sequence[tuple[int, int]]:

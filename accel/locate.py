@@ -9,28 +9,32 @@ the registers show too, or they were not added up right.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from jaxtyping import Int8, Int64, Integer
 
+from accel import explain
+from accel.explain import Values
 from accel.machine import Systolic
 from accel.matmul import Setup, Work
 from accel.mismatch import Mismatch, cycle, dump
+from accel.pieces import Piece, pieces
 from accel.simulate import ideal, trace
 from accel.simulate.simulation import Lost
 from configs.errors import InputError
-from configs.network import Conv
 from quant import execute, normative
-from quant.network import IntLayer
+from quant.network import IntNetwork, IntStep
 
 
 def locate(
     setup: Setup,
     step: normative.Step,
     found: execute.Result,
+    given: Mapping[str, np.ndarray],
+    network: IntNetwork,
     *,
     start: int,
     before: int,
@@ -40,23 +44,28 @@ def locate(
     Args:
       step: the judge's values of some images.
       found: the machine's values of a chunk of images.
+      given: what no step makes, of the same chunk: pixels and states.
       start: number of the step's first image in the chunk.
       before: number of the chunk's first image among all.
     """
     layer, work = step.layer, found.counters.get(step.layer.name)
     images = slice(start, start + len(step.output))
-    cause = "the layer itself is wrong"
+    arrays = {n: np.asarray(a)[images] for n, a in (*given.items(), *found.outputs.items())}
+    values = Values(network, arrays)
     if work is not None:
-        inside = _weighted(setup, step, work, images, before)
+        inside = _weighted(setup, step, work, values, images, before)
         if inside is not None:
             return inside
         cause = "its sums are right: bias, requantisation or table went wrong"
-    output = np.asarray(found.outputs[layer.name])[images]
+    else:
+        cause = "the layer itself is wrong"
+        cause += explain.step(step, arrays[layer.name], values)
+    output = arrays[layer.name]
     return _first(layer, output, step.output, images, before, cause)
 
 
 def _first(
-    layer: IntLayer,
+    layer: IntStep,
     found: Integer[np.ndarray, "b ..."],
     expected: Integer[np.ndarray, "b ..."],
     images: slice,
@@ -79,17 +88,21 @@ def _first(
 
 
 def _weighted(
-    setup: Setup, step: normative.Step, work: Work, images: slice, before: int
+    setup: Setup,
+    step: normative.Step,
+    work: Work,
+    values: Values,
+    images: slice,
+    before: int,
 ) -> Mismatch | None:
     """The same for the operands and the products of a layer; None if they are right."""
-    layer, spec = step.layer, step.layer.info.spec
-    count, rows_MK = len(step.input), step.input.astype(np.int64)
-    if isinstance(spec, Conv):
-        rows_MK = normative.im2col(normative.pad(rows_MK, spec), spec)
-    positions = len(rows_MK) // count
+    layer, node, count = step.layer, step.layer.product, len(step.input)
+    rows_MK = explain.operands(layer, step.input)
+    positions = node.positions
     given = work.x_MK[images.start * positions : images.stop * positions]
     if (given != rows_MK).any():
         cause = "the operands are not those of the layer's input (im2col or padding)"
+        cause += explain.rows(step, given, rows_MK, values)
         given, right = (a.reshape(count, positions, -1) for a in (given, rows_MK))
         return _first(layer, given, right, images, before, cause)
     sums = work.sums_MN.reshape(-1, positions, work.sums_MN.shape[1])[images]
@@ -98,14 +111,35 @@ def _weighted(
         return None
     first = _first(layer, sums, right, images, before, "the sum of products is wrong")
     if not np.array_equal(work.w_KN, layer.weighted.matrix):
-        return replace(first, cause="the weights given are not those of the layer")
+        cause = "the weights given are not those of the layer"
+        cause += explain.weights(node, work.w_KN, layer.weighted.matrix)
+        return replace(first, cause=cause)
+    plan = setup.plan(layer)
+    if plan.way == "vector":
+        return replace(first, cause="the sum of a lane of the vector unit is wrong")
     if not isinstance(setup.machine, Systolic):
         return first
     in_chunk = first.image - before
     run = in_chunk // setup.batch * setup.batch
     rows = slice(run * positions, (run + setup.batch) * positions)
     m = (in_chunk - run) * positions + first.m
-    return _in_array(setup, layer, work.x_MK[rows], work.sums_MN[rows], m, first)
+    piece = next(
+        piece
+        for piece in pieces(node, plan, work.w_KN)
+        if piece.columns.start <= first.n < piece.columns.stop
+    )
+    found = _in_array(
+        setup,
+        layer,
+        piece,
+        work.x_MK[rows, piece.inputs],
+        work.sums_MN[rows, piece.columns],
+        m,
+        first,
+    )
+    if found.tile and node.repeats > 1:
+        return replace(found, tile=f"{piece.name}, {found.tile}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -151,16 +185,17 @@ def _exact(x_MK: np.ndarray, w_KN: np.ndarray) -> Int64[np.ndarray, "m n"]:
 
 def _in_array(
     setup: Setup,
-    layer: IntLayer,
+    layer: IntStep,
+    piece: Piece,
     x_MK: Integer[np.ndarray, "m k"],
     sums_MN: Integer[np.ndarray, "m n"],
     m: int,
     first: Mismatch,
 ) -> Mismatch:
     """Which tile of a wrong sum is wrong, and where in the array; else how they add up."""
-    w_KN = layer.weighted.matrix
+    w_KN, n = piece.w_KN, first.n - piece.columns.start
     tiles = list(_tiles(setup.machine, (*x_MK.shape, w_KN.shape[1])))
-    own = [tile for tile in tiles if tile.gives(m, first.n)]
+    own = [tile for tile in tiles if tile.gives(m, n)]
     for tile in own:
         x, w = tile.of(x_MK, w_KN)
         right = _exact(x, w)
@@ -227,7 +262,7 @@ def _resized(share: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _in_registers(
     setup: Setup,
-    layer: IntLayer,
+    layer: IntStep,
     x_MK: Integer[np.ndarray, "m k"],
     w_KN: Int8[np.ndarray, "k n"],
     found: Integer[np.ndarray, "m n"],
@@ -259,7 +294,7 @@ def _in_registers(
 
 def _recorded(
     setup: Setup,
-    layer: IntLayer,
+    layer: IntStep,
     x_MK: Integer[np.ndarray, "m k"],
     w_KN: Int8[np.ndarray, "k n"],
 ) -> trace.Trace | str:

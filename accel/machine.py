@@ -6,7 +6,7 @@ processing elements (PE), each with one multiplier. Reading this file needs no J
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from configs.checks import check_types, require, require_positive
@@ -15,6 +15,7 @@ Dataflow = Literal["ws", "os", "is"]
 Registers = Literal["single", "shadow"]
 Load = Literal["skewed", "global"]
 Loop = Literal["outputs", "inputs"]
+Depthwise = Literal["auto", "channels", "diagonal", "vector"]
 
 # No machine of this kind was ever built larger; bounds what is allocated.
 _LARGEST_SIDE = 1024
@@ -37,6 +38,10 @@ class Systolic:
     load: Load = "skewed"
     # Partial sums kept for each column below the array; None: as many as it takes.
     accumulators: int | None = None
+    # How products in groups are done (`predict.grouped`); auto: in the fewest cycles.
+    depthwise: Depthwise = field(default="auto", metadata={"added": True})
+    # Multiply-accumulates a cycle of a vector unit beside the array; None: there is none.
+    vector_width: int | None = field(default=None, metadata={"added": True})
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -47,11 +52,25 @@ class Systolic:
         require(self, held, "weights", "must be single for os, which holds no weights.")
         plenty = self.accumulators is None or self.accumulators >= 1
         require(self, plenty, "accumulators", "must be 1 or more, or left out.")
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        width, way = self.vector_width, self.depthwise
+        fits = width is None or 1 <= width <= _LARGEST_SIDE
+        require(self, fits, "vector_width", f"must be in 1..{_LARGEST_SIDE}, or left out.")
+        stated = width is not None or way != "vector"
+        rule = "needs a vector unit for 'vector'; state its `vector_width`."
+        require(self, stated, "depthwise", rule)
+        used = width is None or way in ("auto", "vector")
+        rule = f"has no use with `depthwise` {way!r}; leave it out, or use 'auto'."
+        require(self, used, "vector_width", rule)
 
     @property
     def name(self) -> str:
         scheme = f"_shadow_{self.load}" if self.weights == "shadow" else ""
-        return f"systolic_{self.dataflow}_{self.rows}x{self.cols}{scheme}"
+        way = f"_{self.depthwise}" if self.depthwise != "auto" else ""
+        width = f"_v{self.vector_width}" if self.vector_width else ""
+        return f"systolic_{self.dataflow}_{self.rows}x{self.cols}{scheme}{way}{width}"
 
     @property
     def multipliers(self) -> int:

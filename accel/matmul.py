@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int8, Int32, Integer
 
+from accel import gemm as gemms
 from accel.counters import Counters, total
 from accel.gemm import batches
 from accel.machine import Direct, Machine, Systolic
-from accel.simulate import direct, loops, systolic
+from accel.pieces import pieces
+from accel.predict import grouped, timing
+from accel.predict.grouped import Plan
+from accel.simulate import direct, loops, systolic, vector
 from accel.simulate.faults import NONE, Fault, Masks, masks
 from accel.simulate.simulation import Lost, Run
 from configs.checks import require
 from quant.execute import Matmul
-from quant.network import IntLayer
+from quant.network import IntStep
 
 
 class Work(NamedTuple):
@@ -54,7 +57,7 @@ class Setup:
         self,
         x_GMK: Integer[np.ndarray, "g m k"],
         w_KN: Int8[np.ndarray, "k n"],
-        layer: IntLayer,
+        layer: IntStep,
     ) -> Run:
         """G runs of (part of) a layer's product, every cycle stepped.
 
@@ -65,11 +68,10 @@ class Setup:
             broken = self.masks(layer)
             return systolic.run(self.machine, x_GMK, w_KN, broken, literal=self.literal)
         if isinstance(self.machine, Direct):
-            positions = prod(layer.info.output_shape[:-1])
-            return direct.run(self.machine, x_GMK, w_KN, positions=positions)
+            return direct.run(self.machine, x_GMK, w_KN, positions=layer.product.positions)
         return loops.run(self.machine, x_GMK, w_KN)
 
-    def masks(self, layer: IntLayer) -> Masks:
+    def masks(self, layer: IntStep) -> Masks:
         """The faults as they act in a layer, whose inputs may be signed or not."""
         if not self.faults:
             return NONE
@@ -81,11 +83,16 @@ class Setup:
         names = {"weight": "input", "input": "weight", "sum": "sum"}
         return Masks(*({names[n]: plane for n, plane in one.items()} for one in found))
 
+    def plan(self, layer: IntStep) -> Plan:
+        """How the groups of a layer's product are done."""
+        gemm = gemms.of(layer.product, layer.name, self.batch)
+        return timing.plan(self.machine, gemm)
+
     def matmul(self, done: Callable[[int], None] = lambda cycles: None) -> Matmul:
         """The product for `quant.execute.run`, outside `jit`; its counters are `Work`.
 
         Images go through in batches, one run each; a ragged last batch is a run of its
-        own.
+        own. Groups are done as `plan` says.
 
         Args:
           done: told the cycles of each layer when they are stepped.
@@ -95,12 +102,12 @@ class Setup:
         """
 
         def product(
-            x_MK: Integer[Array, "m k"], w_KN: Int8[Array, "k n"], layer: IntLayer
+            x_MK: Integer[Array, "m gk"], w_KN: Int8[Array, "k n"], layer: IntStep
         ) -> tuple[Int32[Array, "m n"], Work]:
             x, w = np.asarray(x_MK), np.asarray(w_KN)
-            positions = prod(layer.info.output_shape[:-1])
+            plan = self.plan(layer)
             try:
-                runs = list(self._runs(x, w, layer, positions))
+                runs = [self._grouped(g, w, layer, plan) for g in self._runs(x, layer)]
             except Lost as lost:
                 raise Lost(f"layer `{layer.name}`: {lost}") from lost
             sums = np.concatenate([run.sums.reshape(-1, w.shape[1]) for run in runs])
@@ -111,15 +118,32 @@ class Setup:
         return product
 
     def _runs(
-        self,
-        x_MK: Integer[np.ndarray, "m k"],
-        w_KN: Int8[np.ndarray, "k n"],
-        layer: IntLayer,
-        positions: int,
-    ) -> Iterator[Run]:
-        """All runs of a layer, those of one size side by side."""
-        first = 0
+        self, x_MK: Integer[np.ndarray, "m gk"], layer: IntStep
+    ) -> Iterator[Integer[np.ndarray, "g m gk"]]:
+        """The rows of all runs of a layer, those of one size side by side."""
+        first, positions = 0, layer.product.positions
         for size, count in batches(len(x_MK) // positions, self.batch):
             rows = x_MK[first : first + size * positions * count]
             first += len(rows)
-            yield self.simulate(rows.reshape(count, -1, x_MK.shape[1]), w_KN, layer)
+            yield rows.reshape(count, -1, x_MK.shape[1])
+
+    def _grouped(
+        self,
+        x_GMK: Integer[np.ndarray, "g m gk"],
+        w_KN: Int8[np.ndarray, "k n"],
+        layer: IntStep,
+        plan: Plan,
+    ) -> Run:
+        """Runs of a layer with all groups of its product."""
+        node = layer.product
+        if plan.way == "vector":
+            width = self.machine.vector_width
+            return vector.run(width, x_GMK, w_KN, repeats=node.repeats)
+        found: list[Counters] = []
+        sums = np.empty((*x_GMK.shape[:2], w_KN.shape[1]), np.int32)
+        for piece in pieces(node, plan, w_KN):
+            run = self.simulate(x_GMK[:, :, piece.inputs], piece.w_KN, layer)
+            sums[:, :, piece.columns] = run.sums
+            found.append(grouped.useful(run.counters, len(piece.repeats)))
+        side_by_side = isinstance(self.machine, Direct)
+        return Run(sums, grouped.beside(found) if side_by_side else total(found))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from accel.machine import (
     Dataflow,
+    Depthwise,
     Direct,
     Dot,
     Load,
@@ -31,6 +32,8 @@ _FIELDS = {
         "weights": "weights",
         "load": "load",
         "accumulators": "accumulators",
+        "depthwise": "depthwise",
+        "vector_width": "vector_width",
     },
     "mac": {},
     "mac_dram": {"access_cycles": "access_cycles"},
@@ -69,6 +72,12 @@ class MachineOptions:
     load: Load | None = None
     # systolic: partial sums kept below each column [as many as it takes].
     accumulators: int | None = None
+    # systolic: products in groups, as of a depthwise convolution: one group after the
+    # other, several on the diagonal of a tile, or by a vector unit; auto is the way of the
+    # fewest predicted cycles [auto].
+    depthwise: Depthwise | None = None
+    # systolic: multiply-accumulates a cycle of a vector unit beside the array [none].
+    vector_width: int | None = None
     # dot: multipliers [256].
     multipliers: int | None = None
     # tile: inputs at a time [16].

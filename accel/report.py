@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from accel.counters import FETCHES, PHASES, Counters
+from accel.gemm import Gemm
 from accel.machine import Direct, Machine
+from accel.matmul import Setup
+from accel.predict import timing
 from accel.subject import Subject
 from accel.verify import LayerResult, Verified
 
@@ -62,7 +66,7 @@ def report(
         **counted(whole),
         "not_counted": list(NOT_COUNTED),
         "accuracy": _accuracy(subject, verified),
-        "layers": [_layer(layer) for layer in verified.layers],
+        "layers": [_layer(layer, verified.setup) for layer in verified.layers],
         "others": [
             {"name": name, "compared": compared, "mismatches": wrong}
             for name, (compared, wrong) in verified.others.items()
@@ -76,19 +80,24 @@ def report(
 
 def settings(machine: Machine) -> dict[str, Any]:
     """What the machine was made with."""
-    return dataclasses.asdict(machine)
+    return {
+        field.name: getattr(machine, field.name)
+        for field in dataclasses.fields(machine)
+        # What came later is not told where it has no say.
+        if not field.metadata.get("added") or getattr(machine, field.name) != field.default
+    }
 
 
 def multipliers(machine: Machine, layers: tuple[LayerResult, ...]) -> int:
     """Multipliers of the machine; `direct` has those of all layers together."""
     if isinstance(machine, Direct):
-        return sum(layer.gemm.positions * layer.gemm.K * layer.gemm.N for layer in layers)
+        return sum(layer.gemm.macs // layer.gemm.images for layer in layers)
     return machine.multipliers
 
 
-def _layer(layer: LayerResult) -> dict[str, Any]:
+def _layer(layer: LayerResult, setup: Setup) -> dict[str, Any]:
     gemm = layer.gemm
-    return {
+    return _repeats(gemm, setup) | {
         "name": gemm.name,
         "M": gemm.M,
         "K": gemm.K,
@@ -105,6 +114,14 @@ def _layer(layer: LayerResult) -> dict[str, Any]:
         "wrong_outputs": layer.wrong_outputs,
         **counted(layer.counted),
     }
+
+
+def _repeats(gemm: Gemm, setup: Setup) -> dict[str, Any]:
+    """How a product in groups was done; nothing of any other."""
+    if gemm.repeats == 1:
+        return {}
+    plan = timing.plan(setup.machine, replace(gemm, images=setup.batch))
+    return {"repeats": gemm.repeats, "way": plan.name}
 
 
 def _accuracy(subject: Subject, verified: Verified) -> dict[str, float] | None:

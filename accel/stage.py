@@ -17,7 +17,7 @@ from accel import campaign, compare, report, subject
 from accel.machine import Dataflow, Systolic
 from accel.matmul import Setup
 from accel.predict import timing
-from accel.show import page, perfetto, step, vcd
+from accel.show import graph, page, perfetto, step, vcd
 from accel.show.flow import Flow
 from accel.simulate.faults import Fault
 from accel.subject import Subject
@@ -184,7 +184,7 @@ def step_examples(
         own = [step.small_example(d, *size) for d in DATAFLOWS]
         return small if size == (3, 3) else small + own
     sides = {s: min(getattr(machine, s), step.LARGEST) for s in ("rows", "cols")}
-    names = list(network.weighted)[:2]
+    names = list(network.program.titles().values())[:2]
     return small + [
         step.tile_of(network, name, images, Systolic(dataflow=dataflow, **sides))
         for name in reversed(names)
@@ -194,8 +194,12 @@ def step_examples(
 
 def _flow(given: Subject) -> Flow:
     """One image and what every layer makes of it."""
-    steps = list(normative.steps(given.network, given.images[:1]))
-    outputs = steps[-1].output[0]
+    steps, program = list(normative.steps(given.network, given.images[:1])), None
+    outputs, whole = steps[-1].output[0], len(steps)
+    if graph.forks(given.network.program):
+        program = given.network.program
+    if whole > graph.MOST:
+        steps = [s for s in steps if s.layer.name == s.layer.step.nodes[-1].layer]
     names = given.network.classes or tuple(f"output {i}" for i in range(len(outputs)))
     label = None if given.labels is None else names[given.labels[0]]
     return Flow(
@@ -206,6 +210,8 @@ def _flow(given: Subject) -> Flow:
         ],
         scores=[(name, int(v)) for name, v in zip(names, outputs, strict=True)],
         label=label,
+        graph=graph.draw(program) if program else None,
+        left_out=whole - len(steps),
     )
 
 

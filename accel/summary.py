@@ -107,7 +107,7 @@ def _layers(report: Mapping[str, Any]) -> Table:
     for layer in report["layers"]:
         table.add_row(
             layer["name"],
-            f"{layer['M']:,} x {layer['K']:,} x {layer['N']:,}",
+            f"{layer['M']:,} x {layer['K']:,} x {layer['N']:,}{_repeated(layer)}",
             f"{layer['tiles']:,}",
             f"{layer['cycles_simulated']:,}",
             f"{layer['cycles_closed_form']:,}",
@@ -116,6 +116,15 @@ def _layers(report: Mapping[str, Any]) -> Table:
             f"{layer['mismatches']:,}",
         )
     return table
+
+
+def _repeated(layer: Mapping[str, Any]) -> str:
+    """How often a product is done, and how, where it is in groups.
+
+    >>> _repeated({"repeats": 64, "way": "diagonal 8"}), _repeated({})
+    (' x 64, diagonal 8', '')
+    """
+    return f" x {layer['repeats']:,}, {layer['way']}" if "repeats" in layer else ""
 
 
 def print_comparison(found: Mapping[str, Any], folder: Path) -> None:

@@ -16,6 +16,7 @@ from accel.locate import locate
 from accel.matmul import Setup, Work
 from accel.mismatch import Mismatch
 from accel.predict import timing
+from configs.program import Product
 from quant import execute, normative
 from quant.network import IntNetwork
 
@@ -53,7 +54,7 @@ class Verified:
     setup: Setup
     images: int
     layers: tuple[LayerResult, ...]
-    # Layers without weights (pooling, flattening): outputs compared, and that differ.
+    # Steps without weights (pooling, sums, ...): outputs compared, and that differ.
     others: dict[str, tuple[int, int]]
     # Outputs of the machine and of the normative network, (images, F).
     outputs: Integer[np.ndarray, "n ..."]
@@ -138,19 +139,15 @@ def verify(
         for start, step in _judged(network, some, in_integers=_IN_INTEGERS - first):
             wrong = _compare(found, step, start, tallies[step.layer.name])
             if explain and wrong and mismatch is None:
-                mismatch = locate(setup, step, found, start=start, before=first)
+                given = normative.starts(network, some)
+                mismatch = locate(
+                    setup, step, found, given, network, start=start, before=first
+                )
             if step.layer.name == last:
                 expected.append(step.output)
+    named = names(network)
     layers = [
-        LayerResult(
-            gemm,
-            total(tallies[gemm.name].counters),
-            counters,
-            tallies[gemm.name].compared,
-            tallies[gemm.name].wrong_sums,
-            tallies[gemm.name].wrong_outputs,
-        )
-        for gemm, counters in predicted
+        _result(gemm, counters, tallies[named[gemm.name]]) for gemm, counters in predicted
     ]
     others = {
         n: (t.compared, t.wrong_outputs) for n, t in tallies.items() if not t.counters
@@ -161,14 +158,37 @@ def verify(
     )  # fmt: skip
 
 
+def names(network: IntNetwork) -> dict[str, str]:
+    """For each matrix product, by what it is called, the step that does it."""
+    titles = network.program.titles()
+    steps = (step for step in network.walk() if step.product)
+    return {titles[step.product.name]: step.name for step in steps}
+
+
+def _result(gemm: Gemm, predicted: Counters, tally: _Tally) -> LayerResult:
+    return LayerResult(
+        gemm,
+        total(tally.counters),
+        predicted,
+        tally.compared,
+        tally.wrong_sums,
+        tally.wrong_outputs,
+    )
+
+
 def chunk(network: IntNetwork, images: int, batch: int) -> int:
     """Images that go through all layers at once: whole batches, as many as fit memory."""
     bytes_each = sum(
-        5 * prod(layer.info.output_shape) + layer.info.macs // layer.info.output_shape[-1]
-        for layer in network.walk()
+        prod(step.shape) * step.output.dtype.itemsize + _product_bytes(step.product)
+        for step in network.walk()
     )
     fitting = min(_CHUNK_BYTES // bytes_each, _MOST_IMAGES, images)
     return max(fitting // batch, 1) * batch
+
+
+def _product_bytes(node: Product | None) -> int:
+    """Bytes of one image: the left factor by the byte, and int32 sums."""
+    return node.positions * node.groups * node.K + 4 * node.size if node else 0
 
 
 def _judged(

@@ -6,6 +6,7 @@
     make figures ARGS="mnist_cnn_accel"   those of the arrays that execute them
     make figures ARGS="mnist_cnn_tpu"     all test images on the first TPU
     make figures ARGS="tpu_paper"         the TPU paper's figures beside the model's
+    make figures ARGS="depthwise"         a depthwise layer on arrays, three ways
     make figures ARGS="mnist_cnn_adv_probe warps"   robustness
 
 Writes figures/<name>.json: for every run the command, seed, wall time from the start of
@@ -65,6 +66,14 @@ QUANTISED = {
         (0, 1, 2),
         [[], ["--weight-bits", "4", "--activation-bits", "4"]],
     ),
+    # Networks that fork, join and come round again.
+    **{
+        f"{config}_int8": (config, (0, 1, 2), [[]])
+        for config in (
+            "mnist_resnet8", "mnist_dscnn", "mnist_mobilenet", "mnist_inception",
+            "mnist_lstm",
+        )
+    },
 }  # fmt: skip
 # Name -> config whose trained network is quantised to every width.
 SWEPT = {"mnist_cnn_sweep": "mnist_cnn"}
@@ -85,6 +94,7 @@ EXECUTED = {
 # Name -> config whose quantised network the TPU executes, and its batch.
 ON_THE_TPU = {"mnist_cnn_tpu": ("mnist_cnn", "100"), "mnist_mlp_tpu": ("mnist_mlp", "200")}
 PAPER = "tpu_paper"
+DEPTHWISE = "depthwise"
 _KEPT = (
     "test_accuracy", "test_mse", "epochs", "wall_s", "images_per_s", "parameters",
     "parameters_sha256", "macs", "seed", "dataset", "versions",
@@ -225,6 +235,17 @@ def measure_paper(name: str, scratch: Path) -> list[dict]:
     return [{"command": "python -m accel tpu", "seed": None, "process_s": wall_s, **found}]
 
 
+def measure_depthwise(name: str, scratch: Path) -> list[dict]:
+    """One depthwise layer on arrays of several sizes, every way of doing its groups."""
+    from accel.depthwise import table
+
+    began = time.perf_counter()
+    rows = table()
+    wall_s = round(time.perf_counter() - began, 1)
+    command = "python -m benchmarks.figures depthwise"
+    return [{"command": command, "seed": 0, "process_s": wall_s, "rows": rows}]
+
+
 def measure_trained(name: str, scratch: Path) -> list[dict]:
     return [measure(name, arguments, scratch) for arguments in RUNS[name]]
 
@@ -246,6 +267,7 @@ def main() -> None:
         **dict.fromkeys(EXECUTED, measure_executed),
         **dict.fromkeys(ON_THE_TPU, measure_tpu),
         PAPER: measure_paper,
+        DEPTHWISE: measure_depthwise,
         **dict.fromkeys(probe_figures.PROBED, measure_probed),
         "warps": measure_warped,
     }

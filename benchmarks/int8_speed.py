@@ -1,6 +1,7 @@
 """Images a second of the integer network: ours against ONNX Runtime and LiteRT.
 
-    make bench-int8 ARGS="--run runs/mnist_cnn"      (without a run: random weights)
+    make bench-int8 ARGS="--run runs/mnist_cnn"         (without a run: random weights)
+    make bench-int8 ARGS="--config mnist_resnet8"       (of another network)
 
 The same network, the same images in memory, the same cores. ONNX Runtime gets its best of
 one session on all cores and one single-threaded session a core, LiteRT the same, each at
@@ -28,8 +29,8 @@ BATCHES = (32, 64, 128, 256, 512)
 Turn = Callable[[], float]
 
 
-def network(run: str | None):
-    """The quantised network of a run, or `mnist_cnn` with random weights."""
+def network(run: str | None, config: str):
+    """The quantised network of a run, or that of a config with random weights."""
     from quant import files
 
     if run:
@@ -41,10 +42,11 @@ def network(run: str | None):
     from quant.convert import convert
     from quant.qat import fake_model, make_plan
     from quant.settings import Quantization
+    from train.lowering import lowered
     from train.model import build
 
-    spec = load_network("mnist_cnn")
-    model, settings = build(spec, key=jax.random.key(0)), Quantization(epochs=0)
+    model = lowered(build(load_network(config), key=jax.random.key(0)))
+    spec, settings = model.network, Quantization(epochs=0)
     seen = observe(spec, model, pixels(spec.input_shape)[:256])
     steps = calibrate(make_plan(spec, settings), model, seen, settings)
     return convert(spec, fake_model(spec, model, steps), steps)
@@ -163,6 +165,7 @@ def check(net, contents: dict[str, bytes], images: np.ndarray) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", help="run directory with a quantised network")
+    parser.add_argument("--config", default="mnist_cnn", help="network without a run")
     parser.add_argument("--rounds", type=int, default=11, help="turns of each contestant")
     parser.add_argument("--cores", type=int, help="use only this many cores")
     options = parser.parse_args()
@@ -176,7 +179,7 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", cores)
     from quant import exports, fast
 
-    net = network(options.run)
+    net = network(options.run, options.config)
     images = pixels(net.network.input_shape)
     contents = {name: exports.module(name).encode(net) for name in ("onnx", "tflite")}
     check(net, contents, images[:1000])

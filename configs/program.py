@@ -21,6 +21,7 @@ Dimension key as in `network.py`. Standard library only.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -367,10 +368,20 @@ class Program:
             found.setdefault(node.weights, node)
         return found
 
+    def titles(self) -> dict[str, str]:
+        """What the matrix products are called, by node: their layer, or in a layer of
+        several themselves."""
+        count = Counter(node.layer for node in self.products)
+        return {
+            node.name: node.layer
+            if count[node.layer] == 1
+            else node.name.removesuffix(".sum")
+            for node in self.products
+        }
+
     def title(self, node: Product) -> str:
-        """What a matrix product is called: its layer, or in a layer of several itself."""
-        same = sum(other.layer == node.layer for other in self.products)
-        return node.layer if same == 1 else node.name.removesuffix(".sum")
+        """What a matrix product is called."""
+        return self.titles()[node.name]
 
     @property
     def weights(self) -> int:

@@ -2,20 +2,23 @@
 
 For pixels in low..high each layer maps an interval of integers to one of integers
 (interval bound propagation, Gowal et al. 2018, arXiv:1810.12715, section 3, in integers).
-A layer with weights has, with d = high - low, W+ = max(W, 0) and W- = min(W, 0),
+A product with weights has, with d = high - low, W+ = max(W, 0) and W- = min(W, 0),
 
     acc_low = W low + b + W- d,    acc_high = W low + b + W+ d,
 
 each the sum of one corner of the box, so that the accumulator's proven bound holds for
 it: int32 keeps it even where a part of it leaves 32 bits, for sums are taken modulo 2^32.
-Requantisation, pooling and padding never fall when their input rises and are applied to
-both ends; a table need not, so its smallest and largest entry between the ends is taken.
+Requantisation, pooling, padding and sums of values never fall when an input rises and are
+applied to both ends; a table need not, so its smallest and largest entry between the ends
+is taken, and a product of two values is extreme at a corner.
 No float is rounded anywhere: what is certified holds for every image, without exception.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -27,10 +30,23 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Integer, UInt8
 
 from configs.checks import brief
-from configs.errors import InputError, unknown
-from configs.network import Conv, Dense, Flatten, GlobalPool, Pool
+from configs.errors import InputError
+from configs.program import (
+    Activate,
+    Add,
+    Concat,
+    Mul,
+    Node,
+    Pad,
+    Pool,
+    Product,
+    Reshape,
+    Slice,
+    entry,
+)
 from quant import execute
-from quant.network import IntLayer, IntNetwork, Weighted
+from quant.execute import Wide
+from quant.network import IntNetwork, IntStep, Weighted
 from train.mesh import AXIS, all_devices
 
 # Images per device and step, and steps per call.
@@ -53,60 +69,103 @@ def pixels_within(images: UInt8[np.ndarray, "n ..."], levels: int) -> Interval:
 
 
 def propagate(network: IntNetwork, pixels: Interval) -> dict[str, Interval]:
-    """Bounds of every layer's output by name, inside `jit`."""
-    x, found = pixels, {}
+    """Bounds of every step's output by name, inside `jit`."""
+    starts = (execute.starts(network, end) for end in pixels)
+    values = {name: Interval(*ends) for name, ends in _paired(*starts).items()}
+    found = {}
     for layer in network.walk():
-        x = found[layer.name] = _weighted(layer, x) if layer.weighted else _moved(layer, x)
+        xs = (values[name] for name in layer.step.inputs)
+        values[layer.name] = found[layer.name] = _bounded(layer, *xs)
     return found
 
 
-def _moved(layer: IntLayer, x: Interval) -> Interval:
-    """A layer without weights: it never falls when its input rises."""
-    spec = layer.info.spec
-    if not isinstance(spec, Pool | GlobalPool | Flatten):
-        raise unknown(spec, "quant.intervals")
-    if isinstance(spec, GlobalPool):
-        spec = Pool(kind=spec.kind, window=x.low.shape[1:3], stride=(1, 1))
-    if isinstance(spec, Pool):
-        x = Interval(*(execute.pool(end, spec) for end in x))
-    return Interval(*(end.reshape(len(end), *layer.info.output_shape) for end in x))
+def _paired(low: dict, high: dict) -> dict:
+    return {name: (low[name], high[name]) for name in low}
 
 
-def _weighted(layer: IntLayer, x: Interval) -> Interval:
-    spec, w = layer.info.spec, layer.weighted
-    batch = x.low.shape[0]
-    if not isinstance(spec, Conv | Dense):
-        raise unknown(spec, "quant.intervals")
-    if isinstance(spec, Conv):
-        x = Interval(*(execute.im2col(execute.pad(end, spec), spec) for end in x))
-    sums_MN = sums_of(layer, x)
-    ends = _activated(w, sums_MN)
-    return Interval(*(end.reshape(batch, *layer.info.output_shape) for end in ends))
+class _Ends(NamedTuple):
+    """Both ends of a value inside a step, with the exponent of what they are multiples
+    of."""
+
+    low: Wide
+    high: Wide
 
 
-def sums_of(layer: IntLayer, x_MK: Interval) -> Interval:
+def _bounded(layer: IntStep, *xs: Interval) -> Interval:
+    """Bounds of one step's output."""
+    named = zip(layer.step.inputs, xs, layer.inputs, strict=True)
+    values = {
+        name: _Ends(*(Wide(end, kind.exponent) for end in x)) for name, x, kind in named
+    }
+    for node in layer.step.nodes:
+        rule = entry(_RULES, node, "quant.intervals")
+        values[node.name] = rule(layer, node, *(values[name] for name in node.inputs))
+    return Interval(
+        *(end.integers.astype(layer.output.dtype) for end in values[layer.name])
+    )
+
+
+def _rising(layer: IntStep, node: Node, *xs: _Ends) -> _Ends:
+    """An operator that never falls when an input rises."""
+    move = execute.MOVES[type(node)]
+    return _Ends(*(move(node, *ends) for ends in zip(*xs, strict=True)))
+
+
+def _multiplied(layer: IntStep, node: Mul, a: _Ends, b: _Ends) -> _Ends:
+    """The extremes of a product of two values lie at the corners."""
+    move = execute.MOVES[Mul]
+    corners = [move(node, x, y) for x in a for y in b]
+    pick = lambda ufunc: Wide(
+        reduce(ufunc, [corner.integers for corner in corners]), corners[0].exponent
+    )
+    return _Ends(pick(jnp.minimum), pick(jnp.maximum))
+
+
+def _summed(layer: IntStep, node: Product, x: _Ends) -> _Ends:
+    rows = Interval(*(execute.rows_of(end.integers, node) for end in x))
+    return _Ends(*(Wide(end, 0) for end in sums_of(layer, rows)))
+
+
+def sums_of(layer: IntStep, x_MK: Interval) -> Interval:
     """Smallest and largest accumulator, int32 (M, N), bias included."""
     w_KN = layer.weighted.matrix
     spread_MK = x_MK.high.astype(jnp.int32) - x_MK.low.astype(jnp.int32)
-    both_KN = jnp.asarray(np.concatenate([np.minimum(w_KN, 0), np.maximum(w_KN, 0)], 1))
-    lowest_MN, _ = execute.dot(x_MK.low, jnp.asarray(w_KN), layer)
-    change_MN, _ = execute.dot(spread_MK.astype(jnp.uint8), both_KN, layer)
-    first_MN = lowest_MN + jnp.asarray(layer.weighted.bias)[None]
-    falls_MN, rises_MN = jnp.split(change_MN, 2, axis=1)
+    dot = lambda x_MK, w_KN: execute.dot(x_MK, jnp.asarray(w_KN), layer)[0]
+    falls_MN, rises_MN = (
+        dot(spread_MK.astype(jnp.uint8), part_KN)
+        for part_KN in (np.minimum(w_KN, 0), np.maximum(w_KN, 0))
+    )
+    first_MN = dot(x_MK.low, w_KN) + jnp.asarray(layer.weighted.bias)[None]
     return Interval(first_MN + falls_MN, first_MN + rises_MN)
 
 
-def _activated(w: Weighted, sums_MN: Interval) -> Interval:
-    """Both ends brought back to 8 bits, and through the table if there is one."""
-    ends = (
-        execute.requantise(end, w.multiplier[None], w.shift, w.sum.low, w.sum.high)
-        for end in sums_MN
-    )
-    low, high = ends
-    if w.table is None:
-        return Interval(low.astype(w.output.dtype), high.astype(w.output.dtype))
-    smallest, largest = (jnp.asarray(r) for r in table_ranges(w.table))
-    return Interval(smallest[low + 128, high + 128], largest[low + 128, high + 128])
+def _activated(layer: IntStep, node: Activate, x: _Ends) -> _Ends:
+    """Both ends brought back, and through the table if there is one."""
+    numbers = layer.numbers
+    if isinstance(numbers, Weighted):
+        w, shape = numbers, (-1, *node.shape)
+        low, high = (
+            execute.requantise(
+                end.integers, w.multiplier[None], w.shift, w.sum.low, w.sum.high
+            ).reshape(shape)
+            for end in x
+        )
+    else:
+        plain = replace(numbers, table=None, output=numbers.sum)
+        low, high = (execute.rescaled(end, plain).astype(jnp.int32) for end in x)
+    if numbers.table is not None:
+        smallest, largest = (jnp.asarray(r) for r in table_ranges(numbers.table))
+        low, high = smallest[low + 128, high + 128], largest[low + 128, high + 128]
+    return _Ends(*(Wide(end, layer.output.exponent) for end in (low, high)))
+
+
+# What each operator does to both ends.
+_RULES: dict[type[Node], Callable[..., _Ends]] = {
+    Product: _summed,
+    Activate: _activated,
+    Mul: _multiplied,
+    **dict.fromkeys((Pad, Pool, Reshape, Slice, Concat, Add), _rising),
+}
 
 
 def table_ranges(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -168,13 +227,13 @@ def _check(images: np.ndarray, labels: np.ndarray, levels: int, classes: int) ->
 
 
 def compile(network: IntNetwork) -> Callable[[Interval], tuple[Interval, Interval]]:
-    """run(pixels (n, *shape)) -> bounds before and after the last layer, numpy; any n."""
+    """run(pixels (n, *shape)) -> bounds before and after the last step, numpy; any n."""
     mesh = all_devices()
-    names = [layer.name for layer in network.walk()]
+    last = list(network.walk())[-1]
 
     def ends(pixels):
-        found = {"": pixels, **propagate(network, pixels)}
-        return found[["", *names][-2]], found[names[-1]]
+        found = {network.program.input.name: pixels, **propagate(network, pixels)}
+        return found.get(last.step.inputs[0]), found[last.name]
 
     def share(pixels):
         cut = lambda x: x.reshape(-1, _CHUNK, *x.shape[1:])
@@ -204,16 +263,16 @@ def _filled(x: np.ndarray, size: int) -> np.ndarray:
 
 
 def decided(
-    last: IntLayer, before: Interval, after: Interval, labels: np.ndarray
+    last: IntStep, before: Interval, after: Interval, labels: np.ndarray
 ) -> Bool[np.ndarray, " n"]:
-    """Whether the label's output beats all others, for all that enters the last layer."""
+    """Whether the label's output beats all others, for all that enters the last step."""
     chosen = labels[:, None]
     low = np.take_along_axis(after.low.astype(np.int32), chosen, 1)
     high = after.high.astype(np.int32)
     others = np.arange(high.shape[1])[None]
     earlier = others < chosen
     beaten = np.where(earlier, low > high, low >= high) | (others == chosen)
-    if isinstance(last.info.spec, Dense) and last.weighted.table is None:
+    if last.product and last.product.kernel is None and last.weighted.table is None:
         least = least_difference(last, before, labels)
         # Above one whole step apart the two cannot round to the same integer, and never
         # the wrong way round from 0 on; but what is cut off at the same end is equal.
@@ -223,7 +282,7 @@ def decided(
     return beaten.all(1)
 
 
-def least_difference(last: IntLayer, before: Interval, labels: np.ndarray) -> np.ndarray:
+def least_difference(last: IntStep, before: Interval, labels: np.ndarray) -> np.ndarray:
     """Least multiplier[y] acc[y] - multiplier[j] acc[j] over the box: float64 (N, F).
 
     One linear function of the layer's input (the elision of Gowal et al., section 3.1),

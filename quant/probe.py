@@ -10,12 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from configs.errors import InputError
-from quant import files, intervals, twin
+from quant import files, intervals, linear_bounds, twin
 from train import stage as training
+from train.certify import proofs
 from train.judge import Judge
 from train.probe import stage
-from train.probe.rows import Contender
+from train.probe.rows import Contender, Proof
 from train.probe.settings import Settings
 from train.where import Where
 
@@ -56,6 +59,14 @@ def contenders_of(deployed: files.Stored) -> list[Contender]:
     """The network with fake quantisation, and the integers."""
     network, sha256 = deployed.network, deployed.manifest["sha256"]
     fake, integers = twin.fake_subject(network), twin.subject(network)
+    graph, decide = linear_bounds.graph(network), linear_bounds.decide(network)
+
+    def linear(method: str) -> Proof:
+        def proved(images: np.ndarray, labels: np.ndarray, levels: int) -> np.ndarray:
+            pixels = linear_bounds.pixels_within(images, levels)
+            return proofs.proved(graph, pixels, labels, decide, (method,)) > 0
+
+        return Proof(method=method, certify=proved)
 
     return [
         Contender(
@@ -71,5 +82,6 @@ def contenders_of(deployed: files.Stored) -> list[Contender]:
             sha256=sha256,
             certify=intervals.make_certify(network),
             certificate="exact integer intervals",
+            closer=tuple(map(linear, proofs.METHODS[1:])),
         ),
     ]

@@ -9,6 +9,12 @@ import pytest
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 ).strip()
+# Nearly all that the suite does is compile: workers, and the next run, share what XLA made.
+# The key holds the program, the compiler and its flags, so that nothing stale is met.
+_COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "xla"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # No test depends on what is cached on this machine, or changes it.
 os.environ.pop("LOCKSTEP_MIRROR", None)
 

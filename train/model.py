@@ -59,8 +59,8 @@ class Operators:
     `conv(weights)` and `dot(weights)` return what Flax accepts as
     `conv_general_dilated=` and `dot_general=`. `activation_quantizer(name, y)` sees every
     value of the program, the scaled pixels as "input", a padded input as
-    "<layer>.padding", sums as "<layer>.sum", and what a function is applied to as
-    "<value>.argument". Each may return or be an `nnx.Module` (then
+    "<layer>.padding", sums as "<layer>.sum", and what a function of anything else is
+    applied to as "<value>.argument". Each may return or be an `nnx.Module` (then
     its parameters train).
     """
 
@@ -191,7 +191,9 @@ class Model(nnx.Module):
             return self.layers[node.weights](*xs)
         if isinstance(node, Activate):
             (total,) = xs
-            total = self.activation_quantizer(f"{node.name}.argument", total)
+            before = self.network.program.by_name[node.input]
+            if not isinstance(before, Product):
+                total = self.activation_quantizer(f"{node.name}.argument", total)
             return self.activated(node, total)
         return entry(MOVES, node, "train.model.Model")(node, *xs)
 

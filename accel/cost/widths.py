@@ -66,11 +66,15 @@ def _with(work: Work, bits: Bits) -> Work:
 def _of_run(folder: Path) -> dict[str, Bits]:
     from quant import files
 
-    return {
-        layer.name: Bits(layer.weighted.weight_bits, layer.input.bits, layer.output.bits)
-        for layer in files.load(folder).network.walk()
-        if layer.weighted is not None
-    }
+    network = files.load(folder).network
+    titles = network.program.titles()
+    found = {}
+    for step in network.walk():
+        if step.product is not None:
+            bits = Bits(step.weighted.weight_bits, step.input.bits, step.output.bits)
+            # A work of products that share weights has the name of those.
+            found[titles[step.product.name]] = found[step.product.weights] = bits
+    return found
 
 
 def said(works: Sequence[Work]) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from accel.cost.work import Work
 from accel.cost.workload import Workload
 from accel.gemm import Gemm, gemms
-from configs.network import Conv, LayerInfo, LstmCell, Network
+from configs.network import Network
+from configs.program import Product
 
 NOT_COUNTED = (
     "Pooling, additions of residual blocks, what an LSTM does element by element, "
@@ -18,22 +22,19 @@ def works(network: Network, images: int = 1) -> list[Work]:
     """The products of `accel.gemm.gemms` with the shapes of their inputs, in order.
 
     A work is chained if its input is what the work before puts out, perhaps pooled, and
-    no other work uses that. So nothing is chained at either end of a path of a residual
-    block, or to an LSTM cell, whose output is not its products'.
+    no other work uses that. Products that share their weights, as the steps of an LSTM
+    over time, are one work, repeated, in the place of the first: its weights count once.
     """
-    products = {gemm.name: gemm for gemm in gemms(network, images)}
-    found: list[Work] = []
-    path, chained = None, False
-    for info in network.leaves():
-        here = info.name.rpartition(".")[0]
-        cell = isinstance(info.spec, LstmCell)
-        if here != path or cell:
-            path, chained = here, False
-        if info.weights:
-            for name in _names(info):
-                found.append(_work(products[name], info, chained=chained))
-            chained = not cell
-    return found
+    program = network.lowered().program
+    found: dict[str, Work] = {}
+    for node, gemm in zip(program.products, gemms(network, images), strict=True):
+        work = _work(gemm, node, program.chained(node))
+        shared = found.get(node.weights)
+        if shared is None:
+            found[node.weights] = work
+        else:
+            found[node.weights] = _joined(shared, work, node.weights)
+    return list(found.values())
 
 
 def workload(network: Network, images: int = 1) -> Workload:
@@ -41,29 +42,32 @@ def workload(network: Network, images: int = 1) -> Workload:
     return Workload(works=tuple(works(network, images)), inferences=images)
 
 
-def _names(info: LayerInfo) -> tuple[str, ...]:
-    """Of the products of a layer."""
-    if isinstance(info.spec, LstmCell) and info.spec.gates == "separate":
-        return f"{info.name}.input", f"{info.name}.hidden"
-    return (info.name,)
+def _joined(shared: Work, work: Work, name: str) -> Work:
+    """A work, and another with the same weights."""
+    sets = shared.weight_sets or shared.repeats
+    repeats = shared.repeats + work.repeats
+    return replace(shared, name=name, repeats=repeats, weight_sets=sets, chained=False)
 
 
-def _work(gemm: Gemm, info: LayerInfo, *, chained: bool) -> Work:
+def _work(gemm: Gemm, node: Product, chained: bool) -> Work:
     same = dict(
-        name=gemm.name, images=gemm.images, K=gemm.K, N=gemm.N, repeats=gemm.repeats
+        name=gemm.name, images=gemm.images, K=gemm.K, N=gemm.N, repeats=gemm.repeats,
+        chained=chained,
+    )  # fmt: skip
+    if node.kernel is None:
+        return Work(**same, row_bytes=gemm.K)
+    rows, cols, _ = node.shape
+    tall, wide = (
+        (taps - 1) * apart + 1
+        for taps, apart in zip(node.kernel, node.dilation, strict=True)
     )
-    spec = info.spec
-    if not isinstance(spec, Conv):
-        return Work(**same, row_bytes=gemm.K, chained=chained)
-    rows, cols, _ = info.output_shape
-    columns = (cols - 1) * spec.stride[1] + spec.kernel[1]
+    channels = gemm.K // math.prod(node.kernel)
     return Work(
         **same,
         out_rows=rows,
         out_cols=cols,
-        kernel_rows=spec.kernel[0],
-        stride=spec.stride[0],
-        row_bytes=columns * (info.input_shape[2] // spec.groups),
-        col_bytes=spec.stride[1] * (info.input_shape[2] // spec.groups),
-        chained=chained,
+        kernel_rows=tall,
+        stride=node.stride[0],
+        row_bytes=((cols - 1) * node.stride[1] + wide) * channels,
+        col_bytes=node.stride[1] * channels,
     )

@@ -178,6 +178,25 @@ def dot(M: Size, K: Size, N: Size, *, multipliers: Size) -> Counters:
     return _with_slots(counters, multipliers)
 
 
+def vector(M: Size, K: Size, N: Size, *, width: Size) -> Counters:
+    """Multiply-accumulate units side by side, each with a sum of its own, beside an array:
+    M * K * cd(N, width) cycles.
+
+    N counts the columns of all groups; a lane fetches the input and the weight that it
+    multiplies. Slots are those of the unit, not of the array beside it.
+    """
+    vectors, macs = M * ceil_divide(N, width), M * K * N
+    counters = Counters(
+        stream=K * vectors,
+        macs=macs,
+        input_fetches=macs,
+        weight_fetches=macs,
+        output_writes=M * N,
+        tiles=vectors,
+    )
+    return _with_slots(counters, width)
+
+
 def tile_outputs(M: Size, K: Size, N: Size, *, inputs: Size, outputs: Size) -> Counters:
     """Trees for `outputs` sums, finished before the next ones begin.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from accel.counters import Counters, times, total
 from accel.gemm import Gemm, batches, gemms
 from accel.machine import Direct, Dot, Mac, Machine, Systolic, Tile
 from accel.predict import closed_forms as forms
+from accel.predict import grouped
+from accel.predict.grouped import Plan
 from configs.errors import InputError, unknown
 from configs.network import Network
 
@@ -58,20 +61,21 @@ def layers(
     found = []
     for gemm in gemms(network, largest):
         require_memory(machine, gemm)
+        way = plan(machine, replace(gemm, images=batch))
         runs = [(replace(gemm, images=size), count) for size, count in sizes]
-        done = [times(_repeated(machine, run), count) for run, count in runs]
+        done = [times(repeated(machine, run, way), count) for run, count in runs]
         found.append((gemm, total(done)))
     return found
 
 
-def _repeated(machine: Machine, gemm: Gemm) -> Counters:
-    """All repeats of a product."""
-    once = predict(machine, gemm)
-    every = times(once, gemm.repeats)
-    if not isinstance(machine, Direct):
-        return every
-    # Every connection has its multiplier: repeats stand side by side and share the cycles.
-    return every._replace(fill=once.fill, stream=once.stream, tiles=once.tiles)
+def plan(machine: Machine, gemm: Gemm) -> Plan:
+    """How a machine does the repeats of a product, that of a full batch."""
+    return grouped.plan(machine, gemm, partial(predict, machine))
+
+
+def repeated(machine: Machine, gemm: Gemm, way: Plan) -> Counters:
+    """All repeats of a product in one run."""
+    return grouped.counted(machine, gemm, way, partial(predict, machine))
 
 
 def require_memory(machine: Machine, gemm: Gemm) -> None:

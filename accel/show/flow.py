@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Integer, UInt8
+from markupsafe import Markup
 from PIL import Image
 
 # Maps shown of one layer, and values of one row: what a person can still tell apart.
@@ -34,12 +35,16 @@ class Flow(NamedTuple):
 
     # (H, W, C) or (D,)
     image: UInt8[np.ndarray, "..."]
-    # Name, activations (P, Q, F) or (F,), lowest and highest value of their format.
+    # Name, activations (P, Q, F), (T, F) or (F,), lowest and highest value of their format.
     layers: Sequence[tuple[str, Integer[np.ndarray, "..."], int, int]]
     # Class and its logit.
     scores: Sequence[tuple[str, int]]
     # The class that the data set says it is.
     label: str | None
+    # Of a network that forks and joins: how its steps hang together.
+    graph: Markup | None = None
+    # Values within layers that are not among `layers`: there are too many.
+    left_out: int = 0
 
 
 class Picture(NamedTuple):
@@ -62,8 +67,13 @@ def image(pixels: UInt8[np.ndarray, "..."]) -> Picture:
 
 
 def activations(values: Integer[np.ndarray, "..."]) -> Picture:
-    """The maps of a layer side by side, or its values as cells; brightest: the largest."""
+    """The maps of a layer side by side, or its values as cells; brightest: the largest.
+
+    A sequence (T, F) is one map.
+    """
     wide = values.astype(np.int64)
+    if wide.ndim == 2:
+        wide = wide[:, :, None]
     largest = max(int(np.abs(wide).max(initial=0)), 1)
     return _mosaic(wide, lambda part: _coloured(part, largest))
 

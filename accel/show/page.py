@@ -106,6 +106,7 @@ def _layer(layer: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any
     told = ", ".join(f"{phase} {_count(count)}" for phase, count in parts if count)
     K, N, macs = layer["K"], layer["N"], layer["macs"]
     return {
+        "repeats": 0,
         **layer,
         "share": share,
         "share_bar": bars.bar(share, f"{name}: {_percent(share)} of the cycles"),
@@ -117,7 +118,7 @@ def _layer(layer: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any
         "phases_bar": bars.phases_bar(parts, f"{name}: {told}"),
         # Of all images: M * K inputs are macs / N, and M * N sums are macs / K.
         "each_input": layer["input_fetches"] / (macs / N),
-        "each_weight": layer["weight_fetches"] / (K * N * images),
+        "each_weight": layer["weight_fetches"] / (K * N * layer.get("repeats", 1) * images),
         "each_sum": (layer["sum_reads"] + layer["sum_writes"]) / (macs / K),
     }
 
@@ -132,7 +133,11 @@ def _roof(report: Mapping[str, Any]) -> dict[str, Any] | None:
     roof = roofline.roof(report["settings"], report["multipliers"])
     if roof is None:
         return None
-    dots = [roofline.point(layer) for layer in report["layers"]]
+    # The vector unit has a roof of its own.
+    layers = [layer for layer in report["layers"] if layer.get("way") != "vector"]
+    if not layers:
+        return None
+    dots = [roofline.point(layer) for layer in layers]
     rows = [
         {
             "dot": dot,
@@ -163,6 +168,8 @@ def _flow(shown: Flow) -> dict[str, Any]:
         "image": flow.image(shown.image),
         "size": " × ".join(map(str, shown.image.shape)),
         "label": shown.label,
+        "graph": shown.graph,
+        "left_out": shown.left_out,
         "layers": [
             {
                 "name": name,

@@ -99,9 +99,9 @@ def tile_of(
         return normative.matmul(x_MK, w_KN)
 
     for step in normative.steps(network, images[:1], matmul):
-        if step.layer.name == layer_name:
+        if step.layer.name == layer.name:
             break
-    x_MK, w_KN = products[-1]
+    x_MK, w_KN = products[-step.layer.product.groups]
     m, k, n = leading(machine, len(x_MK), *w_KN.shape)
     first = _liveliest(x_MK[:, :k], m)
     x = x_MK[first : first + m, :k].astype(layer.input.dtype)
@@ -207,7 +207,10 @@ def _liveliest(x_MK: np.ndarray, count: int) -> int:
 
 
 def _layer(network: IntNetwork, name: str) -> Any:
-    weighted = {layer.name: layer for layer in network.walk() if layer.weighted}
+    titles = network.program.titles()
+    weighted = {
+        titles[layer.product.name]: layer for layer in network.walk() if layer.product
+    }
     if name not in weighted:
         raise InputError(
             f"`layer_name` (={name!r}) must be a layer with weights; choose from "

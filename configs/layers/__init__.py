@@ -1,7 +1,10 @@
 """The layer kinds, one short file each; `layer.py` says what a kind is.
 
-A kind that is new here is known everywhere: whatever it lowers to, every stage runs.
+A kind whose file is put here is known everywhere: whatever it lowers to, every stage runs.
 """
+
+import importlib
+import pkgutil
 
 from configs.layers.conv import Conv, Padding
 from configs.layers.dense import Dense
@@ -13,6 +16,9 @@ from configs.layers.recurrent import Lstm, LstmCell
 from configs.program import ORIENTATIONS, Function, Shape
 
 Activation = Function
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "ORIENTATIONS",

@@ -91,8 +91,8 @@ def test_gates_are_one_product_or_eight():
     layers = (LstmCell(features=3, gates="separate"),)
     network = Network(input_shape=(5,), layers=layers)
     assert gemms(network, 7) == [
-        Gemm("lstmcell1.input", 7, 1, 5, 3, 4),
-        Gemm("lstmcell1.hidden", 7, 1, 3, 3, 4),
+        Gemm("lstmcell1.input", 7, 1, 5, 3, 4, sharing=4),
+        Gemm("lstmcell1.hidden", 7, 1, 3, 3, 4, sharing=4),
     ]
 
 

@@ -17,6 +17,10 @@ BUILT = [
         Systolic(rows=3, cols=5, dataflow="is", weights="shadow", load="global",
                  accumulators=7),
     ),
+    (
+        {"depthwise": "vector", "vector_width": 8},
+        Systolic(depthwise="vector", vector_width=8),
+    ),
     ({"machine": "mac"}, Mac()),
     ({"machine": "mac_dram"}, Mac(dram=True)),
     ({"machine": "mac_dram", "access_cycles": 9}, Mac(dram=True, access_cycles=9)),

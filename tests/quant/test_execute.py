@@ -156,9 +156,9 @@ def test_one_wrong_product_changes_the_outputs() -> None:
     assert not np.array_equal(wrong, right)
 
 
-def turned(x: jax.Array, spec: Conv) -> jax.Array:
+def turned(x: jax.Array, *window) -> jax.Array:
     """Patches of the image on its side: the kernel's rows meet the columns."""
-    return original["im2col"](x.transpose(0, 2, 1, 3), spec)
+    return original["im2col"](x.transpose(0, 2, 1, 3), *window)
 
 
 original = {name: getattr(execute, name) for name in ("im2col", "pad", "pool")}
@@ -167,7 +167,7 @@ FAULTS = {
     "transposed kernel": ("im2col", turned),
     "padding one row early": (
         "pad",
-        lambda x, spec: jnp.roll(original["pad"](x, spec), 1, 1),
+        lambda x, *how: jnp.roll(original["pad"](x, *how), 1, 1),
     ),
     "pool one row late": (
         "pool",

@@ -220,12 +220,10 @@ def test_a_convolution_joined_with_its_pooling(
 
 def test_joint_weights_repeat_the_kernel_at_every_place_of_the_window() -> None:
     """Each row times a patch of the input is one of the products of the window."""
-    conv = Conv(features=2, kernel=(2, 3), stride=(1, 2))
-    pool = Pool(window=(3, 2), stride=(1, 1))
     draw = np.random.default_rng(0)
     w = draw.integers(-127, 128, (2, 3, 4, 2)).astype(np.int8)
     patch = draw.integers(0, 256, (4, 5, 4))  # (2 + 2 * 1, 3 + 1 * 2) pixels
-    joint = fast.joint_weights(w, conv, pool)
+    joint = fast.joint_weights(w, (1, 2), (3, 2))
     assert joint.shape == (3 * 2 * 2, 4 * 5 * 4)
     sums = (joint.astype(np.int64) @ patch.ravel()).reshape(3, 2, 2)
     for i, j in itertools.product(range(3), range(2)):

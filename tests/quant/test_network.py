@@ -53,7 +53,7 @@ def test_pixels_are_parts_of_256() -> None:
     ("fields", "message"),
     [
         ({"bits": 1}, r"`bits` \(=1\) of Format must be in 2..8"),
-        ({"bits": 9}, r"`bits` \(=9\) of Format must be in 2..8"),
+        ({"bits": 9}, r"`bits` \(=9\) of Format must be in 2..8, or 16"),
         ({"exponent": -33}, r"`exponent` \(=-33\) of Format must be in -32..32"),
         ({"exponent": 33}, r"`exponent` \(=33\) of Format must be in -32..32"),
         ({"exponent": 0.5}, r"`exponent` \(=0.5\) of Format must be a whole number"),

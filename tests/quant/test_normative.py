@@ -11,9 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from integers import SPECS, filled, images, networks, spec
 
-from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
+from configs.network import Conv, Dense, Flatten, Network
+from configs.network import Pool as PoolLayer
+from configs.program import (
+    Activate,
+    Add,
+    Concat,
+    Mul,
+    Pad,
+    Pool,
+    Product,
+    Reshape,
+    Slice,
+)
 from quant import normative
-from quant.network import Format, IntLayer, IntNetwork, Weighted
+from quant.network import Activated, Format, IntNetwork, IntStep, Weighted
 from quant.normative import Step, divide_rne, im2col, pad, pool, requantise, run, steps
 
 # Python's own round() of a fraction takes halves to the even integer.
@@ -21,26 +33,57 @@ SIZES = [(1, 1), (2, 1), (3, 4), (5, 5)]
 PAIRS = [(1, 1), (1, 2), (2, 3), (3, 3), (4, 2)]
 
 
-def at(image: list, row: int, column: int, channel: int, spec: Conv) -> int:
+def real(value, kind: Format):
+    """Integers, nested lists of them, as the fractions that they stand for."""
+    if isinstance(value, list):
+        return [real(item, kind) for item in value]
+    return Fraction(value) * Fraction(2) ** kind.exponent
+
+
+def each(function, *values):
+    """A function of the innermost numbers of lists of one form."""
+    if isinstance(values[0], list):
+        return [each(function, *items) for items in zip(*values, strict=True)]
+    return function(*values)
+
+
+def flat(value) -> list:
+    """The numbers of nested lists, the last axis fastest."""
+    return [x for item in value for x in flat(item)] if isinstance(value, list) else [value]
+
+
+def formed(numbers: list, shape: tuple[int, ...]):
+    if len(shape) == 1:
+        return numbers
+    size = len(numbers) // shape[0]
+    cuts = (numbers[i : i + size] for i in range(0, len(numbers), size))
+    return [formed(cut, shape[1:]) for cut in cuts]
+
+
+def at(image: list, row: int, column: int, channel: int, kind: str) -> int:
     """One value of one image, or what stands outside it."""
     height, width = len(image), len(image[0])
     if 0 <= row < height and 0 <= column < width:
         return image[row][column][channel]
-    if spec.padding == "edge":
+    if kind == "edge":
         row, column = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
         return image[row][column][channel]
-    if spec.padding == "mean":
+    if kind == "mean":
         values = [pixel[channel] for line in image for pixel in line]
         return round(Fraction(sum(values), len(values)))
     return 0
 
 
-def outside(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
-    """Number of outputs along an axis and of rows before the first."""
-    if padding == "valid":
-        return (size - kernel) // stride + 1, 0
-    count = -(-size // stride)
-    return count, max((count - 1) * stride + kernel - size, 0) // 2
+def padded(node: Pad, image: list) -> list:
+    (top, _), (left, _) = node.pads
+    height, width, channels = node.shape
+    return [
+        [
+            [at(image, y - top, x - left, c, node.kind) for c in range(channels)]
+            for x in range(width)
+        ]
+        for y in range(height)
+    ]
 
 
 def output(total: int, feature: int, w: Weighted) -> int:
@@ -50,74 +93,125 @@ def output(total: int, feature: int, w: Weighted) -> int:
     return y if w.table is None else int(w.table[y + 128])
 
 
-def conv_by_loops(image: list, spec: Conv, w: Weighted) -> list:
-    (rows, top), (columns, left) = (
-        outside(*axis, spec.padding)
-        for axis in zip((len(image), len(image[0])), spec.kernel, spec.stride, strict=True)
-    )
-    taps = list(
-        product(range(spec.kernel[0]), range(spec.kernel[1]), range(len(image[0][0])))
-    )
-    weights = w.weights.tolist()
-    down, right = spec.stride
-    value = lambda p, q, f: sum(
-        at(image, p * down + r - top, q * right + s - left, c, spec) * weights[r][s][c][f]
-        for r, s, c in taps
-    )
+def products(node: Product, x: list, w: Weighted) -> list:
+    """Sums of products of a vector, or of a padded image."""
+    weights, features = w.weights.tolist(), range(node.features)
+    if node.kernel is None:
+        return [sum(a * weights[k][f] for k, a in enumerate(x)) for f in features]
+    (rows, columns, _), each_group = node.shape, len(x[0][0]) // node.groups
+    taps = list(product(range(node.kernel[0]), range(node.kernel[1]), range(each_group)))
+    (down, right), (tall, wide) = node.stride, node.dilation
+
+    def value(p: int, q: int, f: int) -> int:
+        first = f // (node.features // node.groups) * each_group
+        return sum(
+            x[p * down + r * tall][q * right + s * wide][first + c] * weights[r][s][c][f]
+            for r, s, c in taps
+        )
+
     return [
-        [
-            [output(value(p, q, f), f, w) for f in range(spec.features)]
-            for q in range(columns)
+        [[value(p, q, f) for f in features] for q in range(columns)] for p in range(rows)
+    ]
+
+
+def pooled(node: Pool, image: list) -> list:
+    (height, width), (down, right) = node.window, node.stride
+    (top, _), (left, _) = node.pads
+    rows, columns, channels = node.shape
+
+    def value(p: int, q: int, c: int) -> int:
+        ys = range(p * down - top, p * down - top + height)
+        xs = range(q * right - left, q * right - left + width)
+        inside = [
+            image[y][x][c]
+            for y, x in product(ys, xs)
+            if 0 <= y < len(image) and 0 <= x < len(image[0])
         ]
+        if node.kind == "max":
+            return max(inside)
+        return round(Fraction(sum(inside), height * width))
+
+    return [
+        [[value(p, q, c) for c in range(channels)] for q in range(columns)]
         for p in range(rows)
     ]
 
 
-def window(values: list[int], kind: str) -> int:
-    return max(values) if kind == "max" else round(Fraction(sum(values), len(values)))
+def brought_back(total: Fraction, numbers: Activated) -> int:
+    """A real number on the grid of what follows, through the table if there is one."""
+    kind = numbers.sum
+    y = min(max(round(total / Fraction(2) ** kind.exponent), kind.low), kind.high)
+    return y if numbers.table is None else int(numbers.table[y + 128])
 
 
-def pool_by_loops(image: list, spec: Pool) -> list:
-    (height, width), (down, right) = spec.window, spec.stride
-    rows = range(0, len(image) - height + 1, down)
-    columns = range(0, len(image[0]) - width + 1, right)
-    inside = lambda i, j, c: [
-        image[i + r][j + s][c] for r in range(height) for s in range(width)
-    ]
-    channels = range(len(image[0][0]))
-    return [
-        [[window(inside(i, j, c), spec.kind) for c in channels] for j in columns]
-        for i in rows
-    ]
+def sliced(node: Slice, x: list) -> list:
+    if node.axis == 0:
+        return x[node.start : node.stop]
+    inner = dataclasses.replace(node, axis=node.axis - 1)
+    return [sliced(inner, item) for item in x]
 
 
-def layer_by_loops(layer: IntLayer, x: list) -> list:
-    """One layer on one image, a list of lists."""
-    match layer.info.spec:
-        case Conv() as spec:
-            return conv_by_loops(x, spec, layer.weighted)
-        case Dense() as spec:
-            columns = layer.weighted.weights.T.tolist()
-            totals = [sum(a * b for a, b in zip(x, w, strict=True)) for w in columns]
-            return [output(total, f, layer.weighted) for f, total in enumerate(totals)]
-        case Pool() as spec:
-            return pool_by_loops(x, spec)
-        case GlobalPool() as spec:
-            pixels = [pixel for line in x for pixel in line]
-            return [
-                window(list(channel), spec.kind) for channel in zip(*pixels, strict=True)
-            ]
-        case Flatten():
-            return x if isinstance(x[0], int) else [v for row in x for p in row for v in p]
+def joined(axis: int, xs: list) -> list:
+    if axis == 0:
+        return [item for x in xs for item in x]
+    return [joined(axis - 1, list(items)) for items in zip(*xs, strict=True)]
+
+
+def multiplied(a, b):
+    """Element by element; a vector meets every position of a map."""
+    if isinstance(a[0], list) and not isinstance(b[0], list):
+        return [multiplied(item, b) for item in a]
+    return each(lambda x, y: x * y, a, b)
+
+
+def step_by_loops(layer: IntStep, xs: list) -> list:
+    """One step on the values of one image, nested lists; joins in fractions."""
+    values = dict(zip(layer.step.inputs, xs, strict=True))
+    kinds = dict(zip(layer.step.inputs, layer.inputs, strict=True))
+    for node in layer.step.nodes:
+        mine = [values[name] for name in node.inputs]
+        reals = lambda node=node, mine=mine: [
+            real(x, kinds[name]) if name in kinds else x
+            for name, x in zip(node.inputs, mine, strict=True)
+        ]
+        match node:
+            case Pad():
+                y = padded(node, *mine)
+            case Product():
+                y = products(node, *mine, layer.weighted)
+            case Activate() if layer.weighted:
+                place = [f % node.shape[-1] for f in range(node.size)]
+                totals = [
+                    output(t, f, layer.weighted)
+                    for t, f in zip(flat(*mine), place, strict=True)
+                ]
+                y = formed(totals, node.shape)
+            case Activate():
+                y = each(lambda t: brought_back(t, layer.activated), *reals())
+            case Pool():
+                y = pooled(node, *mine)
+            case Reshape():
+                y = formed(flat(*mine), node.shape)
+            case Slice():
+                y = sliced(node, *mine)
+            case Concat():
+                y = joined(node.axis, mine)
+            case Add():
+                y = each(lambda a, b: a + b, *reals())
+            case Mul():
+                y = multiplied(*reals())
+        values[node.name] = y
+    return values[layer.name]
 
 
 def check(network: IntNetwork, pixels: np.ndarray) -> None:
-    """Every layer of every image by loops."""
+    """Every step of every image by loops."""
     made = list(steps(network, pixels))
-    for n, image in enumerate(pixels.tolist()):
-        x = image
+    for n in range(len(pixels)):
+        values = {k: v[n].tolist() for k, v in normative.starts(network, pixels).items()}
         for step in made:
-            x = layer_by_loops(step.layer, x)
+            xs = [values[name] for name in step.layer.step.inputs]
+            x = values[step.layer.name] = step_by_loops(step.layer, xs)
             assert step.output[n].tolist() == x, step.layer.name
 
 
@@ -146,10 +240,11 @@ def test_convolutions_on_images_smaller_than_the_kernel(shape) -> None:
 def test_poolings_of_every_window_and_stride(kind: str) -> None:
     """On pixels, and on signed values, whose halves lie below 0 as well."""
     for size, stride in product(PAIRS, PAIRS):
-        layer = Pool(kind=kind, window=size, stride=stride)
+        layer = PoolLayer(kind=kind, window=size, stride=stride)
+        node = layer.program((5, 6, 2)).output
         x = np.random.default_rng(0).integers(-128, 128, (2, 5, 6, 2))
-        wanted = [pool_by_loops(image, layer) for image in x.tolist()]
-        assert pool(x, layer).tolist() == wanted
+        wanted = [pooled(node, image) for image in x.tolist()]
+        assert pool(x, node).tolist() == wanted
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -213,7 +308,7 @@ def test_a_network_worked_out_by_hand() -> None:
             input_shape=(2, 3, 1),
             layers=(
                 Conv(features=1, kernel=(2, 2), activation="tanh"),
-                Pool(kind="mean", window=(1, 2)),
+                PoolLayer(kind="mean", window=(1, 2)),
                 Flatten(),
                 Dense(features=2, activation="identity"),
             ),
@@ -243,7 +338,7 @@ def test_a_step_holds_what_the_layer_saw_and_made() -> None:
     for step in made:
         assert step.input is x
         assert step.output.dtype == step.layer.output.dtype
-        assert step.output.shape == (3, *step.layer.info.output_shape)
+        assert step.output.shape == (3, *step.layer.shape)
         w = step.layer.weighted
         if w is None:
             assert step.products is step.sums is step.requantised is None
@@ -286,7 +381,7 @@ def test_chunks_make_no_difference() -> None:
 def test_im2col_orders_rows_columns_channels() -> None:
     """The value of each pixel tells where it stands."""
     x = np.arange(2 * 3 * 4 * 2).reshape(2, 3, 4, 2)
-    rows = im2col(x, Conv(features=1, kernel=(2, 3), stride=(1, 1)))
+    rows = im2col(x, (2, 3), (1, 1))
     assert rows.shape == (2 * 2 * 2, 12)
     assert rows[0].tolist() == [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13]
     assert rows[1].tolist() == [2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15]
@@ -297,11 +392,11 @@ def test_im2col_orders_rows_columns_channels() -> None:
 def test_pad_by_hand() -> None:
     """The mean of 1 and 4 is 2.5 and goes to 2; an odd row goes below."""
     x = np.array([1, 4]).reshape(1, 1, 2, 1)
-    shown = lambda padding: pad(x, Conv(features=1, kernel=(2, 3), padding=padding))
+    pads = Conv(features=1, kernel=(2, 3), padding="zero").pads((1, 2, 1))
+    shown = lambda padding: pad(x, padding, pads)
     assert shown("zero")[0, :, :, 0].tolist() == [[0, 1, 4, 0], [0, 0, 0, 0]]
     assert shown("mean")[0, :, :, 0].tolist() == [[2, 1, 4, 2], [2, 2, 2, 2]]
     assert shown("edge")[0, :, :, 0].tolist() == [[1, 1, 4, 4], [1, 1, 4, 4]]
-    assert shown("valid")[0, :, :, 0].tolist() == [[1, 4]]
 
 
 def test_a_value_that_does_not_fit_its_container_is_a_fault(monkeypatch) -> None:
@@ -315,13 +410,13 @@ FAULTS = {
     "half up": ("divide_rne", lambda n, d: (2 * n + d) // (2 * d)),
     "pool one row late": (
         "pool",
-        lambda x, spec: pool(np.roll(x, -1, 1), spec),
+        lambda x, node: pool(np.roll(x, -1, 1), node),
     ),
     "transposed kernel": (
         "im2col",
-        lambda x, spec: im2col(x.transpose(0, 2, 1, 3), spec),
+        lambda x, *window: im2col(x.transpose(0, 2, 1, 3), *window),
     ),
-    "padding one column early": ("pad", lambda x, spec: np.roll(pad(x, spec), 1, 2)),
+    "padding one column early": ("pad", lambda x, *how: np.roll(pad(x, *how), 1, 2)),
 }
 
 
@@ -333,7 +428,7 @@ def test_the_loops_see_a_fault(fault: str, monkeypatch) -> None:
         Network(
             input_shape=(6, 6, 1),
             layers=(
-                Pool(kind="mean", window=(2, 2), stride=(1, 1)),
+                PoolLayer(kind="mean", window=(2, 2), stride=(1, 1)),
                 Conv(features=2, padding="zero"),
             ),
         )

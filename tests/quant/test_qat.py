@@ -15,7 +15,7 @@ from quant import normative
 from quant.calibrate import calibrate, observe
 from quant.convert import convert, site_format
 from quant.network import IntNetwork, weight_high
-from quant.qat import Place, Plan, Site, Steps, fake_model, make_plan
+from quant.qat import Place, Site, Steps, fake_model, make_plan
 from quant.settings import Quantization
 from train import optimizer
 from train.model import Model, build, merge, split
@@ -214,7 +214,7 @@ def test_steps_are_what_their_logarithms_round_to() -> None:
     model = moved(model, 0.2)
     steps = model.activation_quantizer
     assert float(steps.activation("")) == 2.0**-8
-    for site in steps.plan.sites:
+    for site in steps.plan.free():
         log2 = float(steps.activations[site.name.replace(".", "_")][...])
         assert float(steps.activation(site.name)) == 2.0 ** round(log2)
     for place in steps.plan.places:
@@ -230,28 +230,38 @@ def test_steps_are_what_their_logarithms_round_to() -> None:
         assert np.abs(q).max() <= weight_high(place.weight_bits)
 
 
+def site(name: str, *, signed: bool, bits: int) -> Site:
+    return Site(name=name, grid=name, signed=signed, bits=bits)
+
+
+def place(name: str, before: str, total: str, bits: int = 6) -> Place:
+    return Place(
+        name=name, input=before, sum=total, output=name, weight_bits=bits, shift=16
+    )
+
+
 def test_the_plan_names_every_tensor_with_a_grid() -> None:
     """Tables need one for their sum; means are rounded to the grid of their input."""
     plan = make_plan(spec("signed"), Quantization(activation_bits=5, weight_bits=6))
     assert plan.sites == (
-        Site(name="conv1", signed=True, bits=5),
-        Site(name="conv2.sum", signed=True, bits=8),
-        Site(name="conv2", signed=False, bits=5),
-        Site(name="conv3", signed=True, bits=5),
-        Site(name="dense1", signed=True, bits=8),
+        site("conv1", signed=True, bits=5),
+        site("conv2.sum", signed=True, bits=8),
+        site("conv2", signed=False, bits=5),
+        site("conv3", signed=True, bits=5),
+        site("dense1", signed=True, bits=8),
     )
     assert plan.places[:2] == (
-        Place(name="conv1", input="", sum="conv1", weight_bits=6, shift=16),
-        Place(name="conv2", input="conv1", sum="conv2.sum", weight_bits=6, shift=16),
+        place("conv1", "", "conv1"),
+        place("conv2", "conv1", "conv2.sum"),
     )
     assert plan.means == (("conv2.padding", "conv1"), ("pool2", "conv3"))
     first = make_plan(spec("mean"), Quantization())
     assert first.means == (
         ("conv1.padding", ""),
         ("pool1", "conv1"),
-        ("globalpool1", "conv1"),
+        ("globalpool1.pooled", "conv1"),
     )
-    assert (Site(name="a", signed=True, bits=3).low, plan.sites[0].high) == (-4, 15)
+    assert (site("a", signed=True, bits=3).low, plan.sites[0].high) == (-4, 15)
     assert plan.sites[2].high == 31
     assert weight_high(plan.places[0].weight_bits) == 31
 
@@ -261,11 +271,7 @@ def test_means_are_rounded_half_to_even_on_the_pixels_grid() -> None:
     layers = (Pool(kind="mean", window=(1, 2)), Conv(features=1, padding="mean"))
     network = Network(input_shape=(1, 4, 1), layers=layers)
     steps = Steps(
-        Plan(
-            sites=(Site(name="conv1", signed=False, bits=8),),
-            places=(Place(name="conv1", input="", sum="conv1", weight_bits=8, shift=16),),
-            means=make_plan(network, Quantization()).means,
-        ),
+        make_plan(network, Quantization()),
         {"conv1": -8.0},
         {"conv1": np.array([-7.0])},
     )

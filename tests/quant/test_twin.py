@@ -96,9 +96,11 @@ def test_its_steps_are_the_network_s_to_the_bit(name: str) -> None:
         steps = twin(network).activation_quantizer
         for layer in network.walk():
             if layer.weighted:
-                step = np.asarray(steps.weight(layer.name), np.float64)
+                step = np.asarray(steps.weight(layer.product.weights), np.float64)
                 np.testing.assert_array_equal(step, layer.weight_scale())
-                assert steps.activation(layer.name) == layer.output.scale
+            if layer.numbers:
+                owner = layer.step.activate.owner
+                assert steps.activation(owner) == layer.output.scale
 
 
 @cache

@@ -104,7 +104,7 @@ def test_windows_that_leave_a_row_out_are_not_exact() -> None:
 
 
 def wrong_direction(spec, base):
-    if isinstance(spec, Dense):
+    if spec.kernel is None:
         return expanded_kernel(spec, base)
     maps = base.shape[2] // 4 if spec.symmetry == "p4" else 0
     turned = [jnp.roll(jnp.rot90(base, -r), r * maps, 2) for r in range(4)]
@@ -112,7 +112,7 @@ def wrong_direction(spec, base):
 
 
 def wrong_cycle(spec, base):
-    if isinstance(spec, Dense):
+    if spec.kernel is None:
         return expanded_kernel(spec, base)
     maps = base.shape[2] // 4 if spec.symmetry == "p4" else 0
     turned = [jnp.roll(jnp.rot90(base, r), -r * maps, 2) for r in range(4)]
@@ -120,7 +120,7 @@ def wrong_cycle(spec, base):
 
 
 def no_cycle(spec, base):
-    if isinstance(spec, Dense):
+    if spec.kernel is None:
         return expanded_kernel(spec, base)
     return jnp.concatenate([jnp.rot90(base, r) for r in range(4)], axis=-1)
 
@@ -128,7 +128,7 @@ def no_cycle(spec, base):
 def orientations_weighed(spec, base):
     """A Dense that does not share its weights."""
     kernel = expanded_kernel(spec, base)
-    if isinstance(spec, Conv):
+    if spec.kernel:
         return kernel
     return kernel * jnp.linspace(0.5, 1.5, len(kernel), dtype=jnp.float32)[:, None]
 
@@ -174,7 +174,8 @@ def back(i: int, j: int, size: int, r: int) -> tuple[int, int]:
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_kernels_equal_the_definition_weight_by_weight(symmetry, size) -> None:
     channels, maps = 8, 3
-    spec = Conv(features=4 * maps, kernel=(size, size), symmetry=symmetry)
+    layer = Conv(features=4 * maps, kernel=(size, size), symmetry=symmetry)
+    (spec,) = layer.program((size, size, channels)).products
     base = RNG.normal(size=(size, size, channels, maps)).astype(np.float32)
     kernel = np.asarray(expanded_kernel(spec, jnp.asarray(base)))
     assert kernel.shape == (size, size, channels, 4 * maps)
@@ -191,15 +192,17 @@ def test_kernels_equal_the_definition_weight_by_weight(symmetry, size) -> None:
 
 def test_a_dense_layer_weighs_the_mean_over_the_orientations() -> None:
     base = RNG.normal(size=(3, 5)).astype(np.float32)
-    kernel = np.asarray(expanded_kernel(LOGITS, jnp.asarray(base)))
+    (spec,) = LOGITS.program((12,)).products
+    kernel = np.asarray(expanded_kernel(spec, jnp.asarray(base)))
     x = RNG.normal(size=(7, 12))
     np.testing.assert_allclose(x @ kernel, x.reshape(7, 4, 3).mean(1) @ base, atol=1e-6)
-    np.testing.assert_array_equal(expanded_bias(LOGITS, jnp.arange(5)), np.arange(5))
+    np.testing.assert_array_equal(expanded_bias(spec, jnp.arange(5)), np.arange(5))
 
 
 def test_layers_without_symmetry_are_left_alone() -> None:
     base = jnp.ones((3, 3, 4, 8))
-    for spec in (Conv(features=8), Dense(features=8)):
+    layers = (Conv(features=8).program((3, 3, 4)), Dense(features=8).program((4,)))
+    for spec in (program.products[0] for program in layers):
         assert expanded_kernel(spec, base) is base
         assert expanded_bias(spec, base) is base
 

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from configs import registry
-from configs.network import Dense, Network
+from configs.network import Conv, Dense, GlobalPool, Network, Residual
 from train.lowering import lowered
 from train.model import Model, build
 
@@ -91,3 +91,46 @@ def test_a_layer_may_stay_ordinary_beside_symmetric_ones() -> None:
     net = made(network)
     plain, pixels = lowered(net), RNG.integers(0, 256, (8, 28, 28, 1), dtype=np.uint8)
     np.testing.assert_array_equal(logits(net, pixels), logits(plain, pixels))
+
+
+NORMED = Network(
+    input_shape=(7, 6, 2),
+    layers=(
+        Conv(features=4, padding="zero", norm="batch"),
+        Residual(body=(Conv(features=4, groups=4, padding="zero", norm="batch"),)),
+        GlobalPool(),
+        Dense(features=3, activation="identity"),
+    ),
+)
+
+
+def normed() -> Model:
+    """With averages, scales and shifts that matter."""
+    net, draw = build(NORMED, key=KEY), np.random.default_rng(1)
+    for name in ("conv1", "residual1.conv1"):
+        norm = net.layers[name].norm
+        for field in ("mean", "bias"):
+            values = draw.normal(size=4).astype(np.float32)
+            getattr(norm, field)[...] = jnp.asarray(values)
+        for field in ("var", "scale"):
+            values = draw.uniform(0.3, 3, 4).astype(np.float32)
+            getattr(norm, field)[...] = jnp.asarray(values)
+    return net
+
+
+def test_a_folded_normalisation_gives_the_same_logits() -> None:
+    net, pixels = normed(), RNG.integers(0, 256, (8, 7, 6, 2), dtype=np.uint8)
+    plain = lowered(net)
+    assert all(node.norm == "none" for node in plain.network.program.products)
+    assert type(plain.layers["conv1"]) is nnx.Conv
+    np.testing.assert_allclose(logits(net, pixels), logits(plain, pixels), atol=1e-5)
+
+
+@pytest.mark.parametrize("field", ["mean", "var", "scale", "bias"])
+def test_a_fold_with_a_wrong_number_is_found(field) -> None:
+    """The comparison above sees every one of the four."""
+    net, pixels = normed(), RNG.integers(0, 256, (8, 7, 6, 2), dtype=np.uint8)
+    right = logits(net, pixels)
+    held = getattr(net.layers["residual1.conv1"].norm, field)
+    held[...] = held[...] * 1.05 + 0.01
+    assert np.abs(logits(lowered(net), pixels) - right).max() > 1e-4

@@ -17,6 +17,14 @@ Certify = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Proof:
+    """A slow way to certify, for images that faster ones leave."""
+
+    method: str
+    certify: Certify
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Contender:
     """A network that is probed."""
 
@@ -27,6 +35,8 @@ class Contender:
     certify: Certify | None = None
     # What the certificate is, for captions.
     certificate: str = "interval bounds"
+    # Tried after it, from the fastest to the closest.
+    closer: tuple[Proof, ...] = ()
 
     @property
     def name(self) -> str:

@@ -43,6 +43,9 @@ class Settings:
     eps_fgsm: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
     # Budgets of the certificates.
     eps_certified: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2, 0.3)
+    # Images that linear bounds are tried on, where intervals prove nothing: if more are
+    # left, the certificate is of the first so many images; 0 leaves linear bounds out.
+    crown_images: int = 1000
     # Steps of PGD.
     pgd_steps: int = 40
     # Random starts of PGD, for each of its two losses.
@@ -83,7 +86,7 @@ class Settings:
         fits = len(set(seeds)) == len(seeds) and all(0 <= s < 2**31 for s in seeds)
         rule = "must be others than `seed`, each once, in 0..2^31-1; try 1 2 3."
         require(self, fits, "seeds", rule)
-        for name in ("cheap_images", "queries", "shift_px"):
+        for name in ("cheap_images", "crown_images", "queries", "shift_px"):
             require(self, getattr(self, name) >= 0, name, "must be 0 or more.")
         for name in ("eps", "eps_fgsm", "eps_certified"):
             values = getattr(self, name)
@@ -110,6 +113,7 @@ QUICK = Settings(
     eps_l2=(2.0,),
     eps_fgsm=(0.05, 0.1, 0.2, 0.3),
     eps_certified=(0.01, 0.1),
+    crown_images=100,
     pgd_steps=20,
     restarts=1,
     apgd_steps=20,

@@ -16,12 +16,15 @@ from configs import stored
 from configs.errors import InputError
 from train import bounds, rundir
 from train.attack.subject import Subject
+from train.certify import network, proofs
+from train.certify.engine import Graph
 from train.dataset import Dataset
 from train.judge import Judge
+from train.lowering import lowered
 from train.model import Model
 from train.probe import show
 from train.probe.ledger import FOLDER, Ledger
-from train.probe.rows import Certify, Contender, Exam
+from train.probe.rows import Certify, Contender, Exam, Proof
 from train.probe.settings import Settings
 from train.probe.suite import Result, Suite, differences, report
 from train.progress import Display
@@ -39,17 +42,47 @@ def float_contender(trained: Trained) -> Contender:
     """The float network of a run."""
     model = trained.model
     subject = Subject(name="float", predict=model, surrogate=model)
+    graph = network.graph(model)
+
+    def linear(method: str) -> Proof:
+        return Proof(method=method, certify=_proof(graph, method))
+
     return Contender(
         subject=subject,
         judge=Judge(subject.predict),
         sha256=trained.metrics["parameters_sha256"],
-        certify=certify(model),
-        certificate="interval bounds, float32",
+        certify=_screened(lowered(model), _proof(graph, proofs.METHODS[0])),
+        certificate=proofs.METHODS[0],
+        closer=tuple(map(linear, proofs.METHODS[1:])),
     )
 
 
+def _proof(graph: Graph, method: str) -> Certify:
+    """A proof in real arithmetic about a float network."""
+
+    def proved(images: np.ndarray, labels: np.ndarray, levels: int) -> np.ndarray:
+        pixels = network.pixels_within(images, levels)
+        return proofs.proved(graph, pixels, labels, methods=(method,)) > 0
+
+    return proved
+
+
+def _screened(model: Model, proof: Certify) -> Certify:
+    """A proof by intervals, tried where float32 says that it succeeds."""
+    hopeful = certify(model)
+
+    def proved(images: np.ndarray, labels: np.ndarray, levels: int) -> np.ndarray:
+        found = hopeful(images, labels, levels)
+        where = np.flatnonzero(found)
+        found[where] = proof(images[where], labels[where], levels)
+        return found
+
+    return proved
+
+
 def certify(model: Model) -> Certify:
-    """Which images no change within some levels can have misjudged, by intervals."""
+    """Which images no change within some levels can have misjudged, by intervals in
+    float32, up to its rounding."""
     compiled = jax.jit(lambda x, y, levels: bounds.certified(model, x, y, levels))
 
     def proved(images: np.ndarray, labels: np.ndarray, levels: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from walks import GEMMS, MACHINES, SIDES, SIZES, pieces, walk
 
-from accel.counters import Counters
+from accel.counters import Counters, times
 from accel.gemm import Gemm
 from accel.machine import Direct, Dot, Mac, Systolic, Tile
 from accel.predict import timing
@@ -142,6 +142,8 @@ GROUPED = Network(
 @given(machine=MACHINES, images=st.integers(1, 7), batch=st.integers(1, 3))
 def test_repeats_follow_each_other(machine, images, batch):
     """But on a machine with a multiplier for every connection they share the cycles."""
+    if isinstance(machine, Systolic):
+        machine = dataclasses.replace(machine, depthwise="channels")
     found = dict((gemm.name, counted) for gemm, counted in timing.layers(
         machine, GROUPED, images, batch
     ))  # fmt: skip
@@ -158,6 +160,16 @@ def test_repeats_follow_each_other(machine, images, batch):
         assert found["conv1"] == twice
     each = [timing.predict(machine, Gemm("", size, 1, 75, 12)) for size in sizes]
     assert found["lstmcell1"] == Counters(*map(sum, zip(*each, strict=True)))
+
+
+def test_gates_follow_each_other_whatever_groups_do():
+    """They take the same inputs, and stand side by side in no other way."""
+    layers = (LstmCell(features=3, gates="separate"),)
+    network = Network(input_shape=(5,), layers=layers)
+    machine = Systolic(rows=64, cols=64, vector_width=64)
+    (x, h), once = timing.layers(machine, network, 2, 2), Gemm("", 2, 1, 5, 3)
+    assert x[1] == times(timing.predict(machine, once), 4)
+    assert h[1] == times(timing.predict(machine, dataclasses.replace(once, K=3)), 4)
 
 
 @given(machine=MACHINES, gemm=GEMMS, repeats=st.integers(1, 5))
