@@ -15,7 +15,7 @@ from accel.tpu.program import Program, issue
 from accel.tpu.schedule import steps
 from configs.errors import InputError
 from configs.layers.layer import Layer
-from configs.network import Conv, Network
+from configs.network import Conv, Dense, Flatten, Network
 from configs.program import Concat, Grid, Mul, Pad, Slice
 from configs.tpu_apps import lstm
 from quant import normative
@@ -301,7 +301,8 @@ def test_two_bytes_are_not_pooled():
 @pytest.mark.parametrize("kind", [Concat, Slice, Mul, Pad])
 def test_an_operator_without_an_entry_is_refused_by_name(monkeypatch, kind):
     """By the compiler and by the steps alike."""
-    network = graphs.network(40)
+    layers = (graphs.Split(), graphs.Folded(), Flatten(), Dense(features=2))
+    network = Network(input_shape=(4, 4, 2), layers=layers)
     monkeypatch.delitem(writer._RULES, kind)
     monkeypatch.delitem(schedule._RULES, kind)
     wanted = f"`.+`: `{kind.__name__}` is a kind that accel.tpu"
