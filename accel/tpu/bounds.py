@@ -124,7 +124,7 @@ def _matmul(issued: Issued, program: Program, machine: TpuMachine) -> None:
         _inside(issued, "means", means, images * channels, program, side)
     first, group = _register(issued, "first_channel"), _register(issued, "group_channels")
     group = group or channels
-    rule = f"leave {group} of the {channels} channels"
+    rule = f"leave room for {group} of the {channels} channels"
     _expect(issued, "first_channel", first, first + group <= channels, rule)
     K = group * _register(issued, "kernel_height") * _register(issued, "kernel_width")
     _expect(issued, "tile", one.tile, one.tile * side < K, f"begin below K = {K}")
@@ -142,7 +142,7 @@ def _activate(issued: Issued, program: Program, machine: TpuMachine) -> None:
     _expect(issued, "output_channels", N, fits, rule)
     first, columns = _register(issued, "first_column"), _register(issued, "group_columns")
     columns = columns or N
-    rule = f"leave {columns} of the {N} columns"
+    rule = f"leave room for {columns} of the {N} columns"
     _expect(issued, "first_column", first, first + columns <= N, rule)
     fits = one.tile * side < columns
     _expect(issued, "tile", one.tile, fits, f"begin below N = {columns}")
@@ -165,6 +165,15 @@ def _pool(issued: Issued, program: Program, machine: TpuMachine) -> None:
         ("height", "output_height", "stride_down", "kernel_height"),
         ("width", "output_width", "stride_right", "kernel_width"),
     )
+    if kind == PoolingKind.pad:
+        padding, window = _register(issued, "padding"), _register(issued, "kernel_height")
+        window *= _register(issued, "kernel_width")
+        rule = "be a known kind of padding"
+        _expect(issued, "padding", padding, padding in tuple(PaddingKind), rule)
+        _expect(issued, "kernel_height", window, window == 1, "be 1, as the width")
+        if padding == PaddingKind.mean:
+            means = _register(issued, "means")
+            _inside(issued, "means", means, images * channels, program, side)
     edges = ("pool_top", "pool_bottom"), ("pool_left", "pool_right")
     for (size, output, stride, kernel), ends in zip(axes, edges, strict=True):
         whole, count, step, window = (
@@ -172,6 +181,8 @@ def _pool(issued: Issued, program: Program, machine: TpuMachine) -> None:
         )
         before, behind = (_register(issued, name) for name in ends)
         for name, outside in zip(ends, (before, behind), strict=True):
+            if kind == PoolingKind.pad:
+                break
             rule = f"be smaller than the window (={window})"
             _expect(issued, name, outside, outside < window, rule)
         fits = (count - 1) * step + window <= before + whole + behind

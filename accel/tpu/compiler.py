@@ -52,7 +52,7 @@ def compile_network(
     layout = fitted(graph, images, machine, keep=keep)
     for one in network.walk():
         formats[one.name] = one.output
-        if one.product:
+        if one.step.find(nodes.Pad):
             formats[f"{one.name} means"] = one.input
     tensors = {
         name: _signed(name, tensor, formats[name])

@@ -236,7 +236,8 @@ def _pooled(buffer, step: Step, first, count, kind, side: int) -> jax.Array:
     P, Q, top, left = _register(
         step, "output_height", "output_width", "pool_top", "pool_left"
     )
-    maximum = kind == PoolingKind.max
+    padding, means = _register(step, "padding", "means")
+    maximum, pads = kind == PoolingKind.max, kind == PoolingKind.pad
     o = jnp.minimum(first + _count(POOLED), count - 1)
     c, o = o % channels, o // channels
     b, p, q = o // (P * Q), o // Q % P, o % Q
@@ -248,8 +249,12 @@ def _pooled(buffer, step: Step, first, count, kind, side: int) -> jax.Array:
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         y, x = jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)
         address = ((b * height + y) * width + x) * channels + c
-        byte = buffer.at[step.ub * side + address].get(mode="promise_in_bounds")
-        value = jnp.where(inside, _signed(byte, signed), least)
+        averaged = pads & ~inside & (padding == PaddingKind.mean)
+        mean = means * side + b * channels + c
+        address = jnp.where(averaged, mean, step.ub * side + address)
+        byte = buffer.at[address].get(mode="promise_in_bounds")
+        taken = inside | (pads & (padding != PaddingKind.zero))
+        value = jnp.where(taken, _signed(byte, signed), least)
         return jnp.where(maximum, jnp.maximum(total, value), total + value)
 
     total = jax.lax.fori_loop(jnp.int32(0), R * S, add, jnp.full(POOLED, least))

@@ -155,10 +155,12 @@ class PaddingKind(IntEnum):
 
 
 class PoolingKind(IntEnum):
-    """What pooling makes of a window."""
+    """What pooling makes of a window: `pad` takes windows of one value, and outside the map
+    what `padding` and `means` say."""
 
     max = 0
     mean = 1
+    pad = 2
 
 
 MATMULS = (Opcode.MatrixMultiply, Opcode.Convolve)

@@ -169,19 +169,12 @@ class _Place:
 
 
 def _pad(place: _Place, step: nodes.Step, node: nodes.Pad) -> Iterator[Step]:
-    """The means of channels, where these pad; else a product pads as it reads."""
-    require_padded(step, node)
+    """The means of channels, where these pad. A product pads as it reads; for others the
+    map is moved into a larger one."""
     if means_shape(step, place.program):
         yield place.vector(node.input)
-
-
-def require_padded(step: nodes.Step, node: nodes.Pad) -> None:
-    """Refuses a padding that no product does while it reads."""
     if step.product is None:
-        raise InputError(
-            f"`{node.name}` (Pad) must be read by one Product, which pads as it reads; "
-            f"give each reader a padding of its own."
-        )
+        yield place.vector(node.input)
 
 
 def _multiplied(place: _Place, step: nodes.Step, node: nodes.Product) -> Iterator[Step]:

@@ -12,6 +12,9 @@ from configs import program as nodes
 from configs.errors import InputError
 from configs.program import Step
 
+# Of what is stored as it is.
+_MOVED = {"shift_ab": 0, "shift_cd": 0, "rescaled": 0}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
@@ -73,7 +76,7 @@ def cut(node: nodes.Slice, source: Tensor, out: Tensor) -> dict:
     row = prod(source.shape[node.axis + 1 :])
     inner = (node.stop - node.start) * row
     operand = source, node.start * row, prod(source.shape[node.axis :])
-    return {"rescaled": 0} | _registers(
+    return _MOVED | _registers(
         {"a": operand}, out, 0, prod(source.shape[: node.axis]), inner, inner
     )
 
@@ -83,14 +86,14 @@ def joined(node: nodes.Concat, part: Tensor, before: int, out: Tensor) -> dict:
     axis = node.axis
     inner, row = prod(part.shape[axis:]), prod(part.shape[axis + 1 :])
     outer = prod(part.shape[:axis])
-    return {"rescaled": 0} | _registers(
+    return _MOVED | _registers(
         {"a": (part, 0, inner)}, out, before * row, outer, inner, prod(out.shape[axis:])
     )
 
 
 def zeros(out: Tensor) -> dict:
     """Registers of Vector for a tensor of zeros."""
-    return {"rescaled": 0} | _registers({}, out, 0, 1, out.size, out.size)
+    return _MOVED | _registers({}, out, 0, 1, out.size, out.size)
 
 
 def _registers(

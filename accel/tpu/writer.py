@@ -23,7 +23,6 @@ from accel.tpu.isa import (
 from accel.tpu.loops import parts
 from accel.tpu.machine import TpuMachine
 from accel.tpu.program import Tensor
-from accel.tpu.schedule import require_padded
 from configs import program as nodes
 from configs.errors import InputError
 from configs.program import Node, Step, entry
@@ -201,13 +200,16 @@ class Writer:
 
 
 def _pad(writer: Writer, work: Work, node: nodes.Pad) -> None:
-    """The means of channels, where these pad; the product pads as it reads."""
-    require_padded(work.step, node)
+    """The means of channels, where these pad. A product pads as it reads; for others the
+    map is moved into a larger one."""
+    source = work.tensors[node.input]
     if work.means:
-        source = work.tensors[node.input]
         shape = source.shape[:2]
         writer.pool(source, work.means.row, "mean", shape, shape, (1, 1))
         writer.set(means=work.means.row)
+    if work.step.product is None:
+        writer.set(padding=PaddingKind[node.kind])
+        writer.pool(source, work.output.row, "pad", (1, 1), (1, 1), node.shape, node.pads)
 
 
 def _product(writer: Writer, work: Work, node: nodes.Product) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from integers import SPECS, filled, images, networks, spec
 
-from accel.tpu import clock
+from accel.tpu import clock, maxplus
 from accel.tpu import table as kinds
 from accel.tpu.assembler import assemble, decode, disassemble, encode
 from accel.tpu.compiler import compile_network, compile_shapes
@@ -16,6 +16,7 @@ from accel.tpu.executor import Result, execute
 from accel.tpu.isa import MATMULS, Instruction, Opcode, Register
 from accel.tpu.machine import TpuMachine
 from accel.tpu.program import Program
+from accel.tpu.schedule import steps
 from accel.tpu.timed import timed
 from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, Network
@@ -38,11 +39,16 @@ def exact(network: IntNetwork, pixels: np.ndarray, result: Result) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_kind_of_layer(name):
-    """All paddings, poolings, activations and signs on ragged tiles and many chunks."""
+    """All paddings, poolings, activations and signs on ragged tiles and many chunks, all
+    joins and recurrences; in as many cycles as the closed form says."""
     network = filled(spec(name), shifts=(16, 19), weight_bits=5)
     pixels = images(network.network, 3)
     program = compile_network(network, 3, SMALL, keep=True)
-    exact(network, pixels, execute(program, pixels, SMALL))
+    result = execute(program, pixels, SMALL)
+    exact(network, pixels, result)
+    todo = steps(network.network, 3, SMALL, whole=True)
+    assert result.counts.cycles == maxplus.predict(todo, SMALL)
+    assert result.outputs.keys() == {step.name for step in network.walk()}
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)
