@@ -144,10 +144,12 @@ def decide(network: IntNetwork) -> Decide:
         after = bound(known, last.name, labels)
         beaten |= np.where(first, after > -1, after > 0)
         if plain and last.product:
-            name = last.step.product.name
+            # Sums before they are rounded are multiples of it.
+            step = 2.0**-last.weighted.shift
+            name = last.product.name
             before = bound(known, name, labels)
             apart = (own_low > last.output.low) & (high < last.output.high)
-            beaten |= np.where(first, before >= 0, (before > 1) & apart)
+            beaten |= np.where(first, before > -step, (before > 1) & apart)
         return beaten.all(1)
 
     return sure

@@ -193,9 +193,7 @@ def test_padding_equals_a_brute_force_loop(padding, kernel, stride) -> None:
     x = images(2, 5, 4, 3).astype(np.float32)
     pads = spec.pads((5, 4, 3))
     padded = jax.jit(lambda x: model.pad(x, padding, pads))(x)
-    assert padded.shape[1:3] == tuple(
-        n + sum(p) for n, p in zip((5, 4), pads, strict=True)
-    )
+    assert padded.shape[1:3] == tuple(n + sum(p) for n, p in zip((5, 4), pads, strict=True))
     np.testing.assert_allclose(padded, pad_brute_force(x, spec), rtol=1e-6)
 
 

@@ -54,9 +54,7 @@ def test_training_normalises_by_the_batch_and_evaluation_by_the_averages() -> No
     np.testing.assert_allclose(by_batch(params, IMAGES), wanted, atol=1e-4)
     # Averages begin at 0 and 1.
     alone = jax.jit(lambda params, x: merge(graph, params)(x))
-    np.testing.assert_allclose(
-        alone(params, IMAGES), sums / np.sqrt(1 + 1e-5), atol=1e-5
-    )
+    np.testing.assert_allclose(alone(params, IMAGES), sums / np.sqrt(1 + 1e-5), atol=1e-5)
 
 
 def test_averages_are_those_of_the_pieces_of_a_batch() -> None:
@@ -72,9 +70,7 @@ def test_averages_are_those_of_the_pieces_of_a_batch() -> None:
     state = place(fit.initial, fit.mesh)
     before = fit.initial.params["layers"]["conv1"]["norm"]
     sums = sums_of(merge(fit.graph, fit.initial.params), IMAGES)
-    piece = fit.run(
-        state, IMAGES, labels, order, fit.key, np.int32(0), np.int32(1)
-    )
+    piece = fit.run(state, IMAGES, labels, order, fit.key, np.int32(0), np.int32(1))
     found = jax.device_get(piece.state.params)["layers"]["conv1"]["norm"]
     for name, of in (("mean", np.mean), ("var", np.var)):
         whole = len(sums[:32]) // (16 * 1)

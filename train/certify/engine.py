@@ -197,13 +197,13 @@ def lowest(
         form, reach = graph.forms[node.name], known.reach(node)
         error += slack(reach.terms + values.shape[1], total(here) * reach.size[image])
         known.work += form.work(here)
-        if isinstance(form, FunctionForm):
-            if node.name not in known.lines:
-                known.lines[node.name] = form.lines(known.intervals[node.input])
-            back = form.through(known.lines[node.name], here, image)
+        if not isinstance(form, FunctionForm):
+            given = [known.intervals[name] for name in node.inputs]
+        elif node.name in known.lines:
+            given = known.lines[node.name]
         else:
-            xs = [known.intervals[name] for name in node.inputs]
-            back = form.back(here, image, xs)
+            given = known.lines[node.name] = form.lines(known.intervals[node.input])
+        back = form.back(here, image, given)
         bound = bound + back.offset
         for name, part in zip(node.inputs, back.regions, strict=True):
             if name in pending:

@@ -497,11 +497,8 @@ class FunctionForm(Form):
             size = size * np.maximum(1, slopes.reshape(len(slopes), -1).max(1))
         return Reach(self.node.size, size)
 
-    def back(self, region: Region, image, xs) -> Back:
-        return self.through(self.lines(xs[0]), region, image)
-
-    def through(self, known: list[lines.Lines], region: Region, image) -> Back:
-        """`back` with lines that are known already."""
+    def back(self, region: Region, image, known: list[lines.Lines]) -> Back:
+        """By lines: the lower one where a coefficient is positive, else the upper one."""
         values, offset = region.values, 0.0
         for one in reversed(known):
             positive, negative = _split(values)

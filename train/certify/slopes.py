@@ -24,8 +24,8 @@ _STEP = 0.4
 
 # Rows that are climbed together, and how large a bound is not climbed any more.
 _ROWS, _ENOUGH = 64, 1.0
-# Rounds of climbing, at the end and for values on the way; images whose bounds miss by more than this part of what the middle of
-# the box has are left alone.
+# Rounds of climbing, at the end and for values on the way; images are left alone whose
+# bounds miss by more than this part of what the middle of the box has.
 ROUNDS, _ON_THE_WAY, _HOPELESS = 10, 3, 0.6
 
 
