@@ -32,7 +32,7 @@ from configs.program import (
     entry,
 )
 from quant.network import Activated, IntNetwork, IntStep, Weighted
-from train.certify import engine, lines
+from train.certify import lines
 from train.certify.engine import Graph, Known
 from train.certify.forms import (
     AddForm,
@@ -48,7 +48,7 @@ from train.certify.forms import (
     SliceForm,
 )
 from train.certify.network import shapes
-from train.certify.proofs import Decide
+from train.certify.proofs import Decide, Differences
 
 
 def graph(network: IntNetwork) -> Graph:
@@ -134,20 +134,22 @@ def decide(network: IntNetwork) -> Decide:
     last = list(network.walk())[-1]
     plain = last.numbers is not None and last.numbers.table is None
 
-    def sure(known: Known, labels: np.ndarray, stop: tuple[str, ...]) -> np.ndarray:
+    def sure(known: Known, labels: np.ndarray, bound: Differences) -> np.ndarray:
         others = np.arange(last.shape[0])[None]
         chosen = labels[:, None]
         first = chosen < others
         low, high = known.intervals[last.name]
         own_low = np.take_along_axis(low, chosen, 1)
         beaten = (others == chosen) | np.where(first, own_low >= high, own_low > high)
-        after = engine.differences(known, last.name, labels, stop)
+        after = bound(known, last.name, labels)
         beaten |= np.where(first, after > -1, after > 0)
         if plain and last.product:
-            name = last.step.product.name
-            before = engine.differences(known, name, labels, stop)
+            # Sums before they are rounded are multiples of it.
+            step = 2.0**-last.weighted.shift
+            name = last.product.name
+            before = bound(known, name, labels)
             apart = (own_low > last.output.low) & (high < last.output.high)
-            beaten |= np.where(first, before >= 0, (before > 1) & apart)
+            beaten |= np.where(first, before > -step, (before > 1) & apart)
         return beaten.all(1)
 
     return sure

@@ -61,12 +61,12 @@ def contenders_of(deployed: files.Stored) -> list[Contender]:
     fake, integers = twin.fake_subject(network), twin.subject(network)
     graph, decide = linear_bounds.graph(network), linear_bounds.decide(network)
 
-    def linear(method: str) -> Proof:
+    def linear(*methods: str) -> Proof:
         def proved(images: np.ndarray, labels: np.ndarray, levels: int) -> np.ndarray:
             pixels = linear_bounds.pixels_within(images, levels)
-            return proofs.proved(graph, pixels, labels, decide, (method,)) > 0
+            return proofs.proved(graph, pixels, labels, decide, methods) > 0
 
-        return Proof(method=method, certify=proved)
+        return Proof(method=" or ".join(methods), certify=proved)
 
     return [
         Contender(
@@ -82,6 +82,6 @@ def contenders_of(deployed: files.Stored) -> list[Contender]:
             sha256=sha256,
             certify=intervals.make_certify(network),
             certificate="exact integer intervals",
-            closer=tuple(map(linear, proofs.METHODS[1:])),
+            closer=(linear(*proofs.METHODS[1:2]), linear(*proofs.METHODS[2:])),
         ),
     ]

@@ -157,7 +157,7 @@ def test_gradients_are_finite_where_intervals_vanish(scale: float, levels: float
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
 
 
-BEFORE_RELU, AFFINE, SMALLEST = crown._before_relu, crown._affine, crown._smallest
+BEFORE_RELU, AFFINE = crown._before_relu, crown._before_affine
 
 
 def swapped(rows: crown._Rows, sums: Interval) -> crown._Rows:
@@ -171,9 +171,8 @@ def through_zero(rows: crown._Rows, sums: Interval) -> crown._Rows:
     return BEFORE_RELU(rows, sums)._replace(offsets=rows.offsets)
 
 
-def without_bias(model: Model, info):
-    layer = AFFINE(model, info)
-    return lambda x: layer(x) - layer(jnp.zeros_like(x))
+def without_bias(rows: crown._Rows, affine, before, after) -> crown._Rows:
+    return AFFINE(rows, affine, before, after)._replace(offsets=rows.offsets)
 
 
 def signed(rows: crown._Rows, x: Interval) -> jax.Array:
@@ -187,7 +186,7 @@ def signed(rows: crown._Rows, x: Interval) -> jax.Array:
     [
         ("_before_relu", swapped),
         ("_before_relu", through_zero),
-        ("_affine", without_bias),
+        ("_before_affine", without_bias),
         ("_smallest", signed),
     ],
 )

@@ -167,14 +167,16 @@ def _units(node: Node, places: np.ndarray) -> Region:
 
 
 def lowest(
-    known: Known, start: str, region: Region, image: np.ndarray, stop: tuple[str, ...] = ()
-) -> tuple[np.ndarray, float]:
+    known: Known, start: str, region: Region, image: np.ndarray, stop: tuple[str, ...] = (),
+    met: dict[str, Region] | None = None,
+) -> tuple[np.ndarray, float]:  # fmt: skip
     """Lower bounds (n,) of rows over the value `start`, and coefficients held for a row.
 
     Args:
       region: coefficients of the rows.
       image: which image each row belongs to (n,).
       stop: values at which the way back ends, with their intervals.
+      met: filled with the coefficients of every value that was met.
     """
     graph = known.graph
     pending, held = {start: region}, 1.0
@@ -183,6 +185,8 @@ def lowest(
         here = pending.pop(node.name, None)
         if here is None or isinstance(node, State):
             continue
+        if met is not None:
+            met[node.name] = here
         values = here.values.reshape(len(image), -1)
         held = max(held, values.shape[1])
         if isinstance(node, Input) or node.name in stop:
@@ -193,13 +197,13 @@ def lowest(
         form, reach = graph.forms[node.name], known.reach(node)
         error += slack(reach.terms + values.shape[1], total(here) * reach.size[image])
         known.work += form.work(here)
-        if isinstance(form, FunctionForm):
-            if node.name not in known.lines:
-                known.lines[node.name] = form.lines(known.intervals[node.input])
-            back = form.through(known.lines[node.name], here, image)
+        if not isinstance(form, FunctionForm):
+            given = [known.intervals[name] for name in node.inputs]
+        elif node.name in known.lines:
+            given = known.lines[node.name]
         else:
-            xs = [known.intervals[name] for name in node.inputs]
-            back = form.back(here, image, xs)
+            given = known.lines[node.name] = form.lines(known.intervals[node.input])
+        back = form.back(here, image, given)
         bound = bound + back.offset
         for name, part in zip(node.inputs, back.regions, strict=True):
             if name in pending:

@@ -461,7 +461,7 @@ class FunctionForm(Form):
     functions: tuple[lines.Function, ...] = ()
     scale: float = 1.0
 
-    def _ends(self, x: Interval) -> list[Interval]:
+    def ends(self, x: Interval) -> list[Interval]:
         """Intervals of the argument of each function, and of the value."""
         found = [Interval(x.low * self.scale, x.high * self.scale)]
         for function in self.functions:
@@ -469,18 +469,18 @@ class FunctionForm(Form):
         return found
 
     def interval(self, x: Interval) -> Interval:
-        return self._ends(x)[-1]
+        return self.ends(x)[-1]
 
     def bends(self, x: Interval) -> np.ndarray:
         """Where narrower intervals would help."""
-        ends = self._ends(x)
+        ends = self.ends(x)
         found = np.zeros(x.low.shape, bool)
         for function, end in zip(self.functions, ends, strict=False):
             found |= function.bends(*end)
         return found
 
     def lines(self, x: Interval) -> list[lines.Lines]:
-        ends = self._ends(x)
+        ends = self.ends(x)
         return [
             f.lines(*(e.copy() for e in end))
             for f, end in zip(self.functions, ends, strict=False)
@@ -488,7 +488,7 @@ class FunctionForm(Form):
 
     def reach(self, y: Interval, x: Interval) -> Reach:
         size = self.scale * magnitude(x)
-        for one, end in zip(self.lines(x), self._ends(x), strict=False):
+        for one, end in zip(self.lines(x), self.ends(x), strict=False):
             slopes = np.maximum(np.abs(one.below_slope), np.abs(one.above_slope))
             places = np.maximum(np.abs(one.below), np.abs(one.above))
             met = slopes.reshape(len(slopes), -1).max(1) * magnitude(end)
@@ -497,11 +497,8 @@ class FunctionForm(Form):
             size = size * np.maximum(1, slopes.reshape(len(slopes), -1).max(1))
         return Reach(self.node.size, size)
 
-    def back(self, region: Region, image, xs) -> Back:
-        return self.through(self.lines(xs[0]), region, image)
-
-    def through(self, known: list[lines.Lines], region: Region, image) -> Back:
-        """`back` with lines that are known already."""
+    def back(self, region: Region, image, known: list[lines.Lines]) -> Back:
+        """By lines: the lower one where a coefficient is positive, else the upper one."""
         values, offset = region.values, 0.0
         for one in reversed(known):
             positive, negative = _split(values)

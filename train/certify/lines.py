@@ -38,6 +38,11 @@ class Function(NamedTuple):
     lines: Callable[[np.ndarray, np.ndarray], Lines]
     # (low, high) -> bool: where narrower intervals would give closer lines.
     bends: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    # (low, high, slope) -> intercept of the lower line of that slope, if slopes from 0 to 1
+    # are free somewhere.
+    lower: Callable[..., np.ndarray] | None = None
+    # (low, high) -> where they are, and z about which lines of other slopes turn.
+    pivot: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
 
 
 def clip(lowest: float, highest: float) -> Function:
@@ -62,6 +67,11 @@ def _stair(cut: Callable, lowest: float, highest: float, half: float) -> Functio
         range=lambda low, high: (cut(low), cut(high)),
         lines=lambda low, high: stair_lines(low, high, cut(low), cut(high), half),
         bends=bends,
+        lower=lambda low, high, slope: _below(low, high, cut(low), cut(high), half, slope),
+        pivot=lambda low, high: (
+            (low < cut(low) - half) & (cut(high) > cut(low)),
+            cut(low) + half,
+        ),
     )
 
 
@@ -86,15 +96,22 @@ def stair_lines(
     above = np.maximum(
         first - above_slope * low, last * (1 - above_slope) + above_slope * half
     )
-    below = np.minimum(
-        last - below_slope * high, first * (1 - below_slope) - below_slope * half
-    )
-    # Slopes of 0 and 1 make no error where there is no rounding to halves.
-    size = 8 * UNIT * (np.abs(low) + np.abs(high) + np.abs(first) + np.abs(last) + half)
-    between = lambda slope: (slope > 0) & ((slope < 1) | (half > 0))
-    above += np.where(between(above_slope), size, 0)
-    below -= np.where(between(below_slope), size, 0)
+    below = _below(low, high, first, last, half, below_slope)
+    above += _size_between(low, high, first, last, half, above_slope)
     return Lines(below_slope, below, above_slope, above)
+
+
+def _below(low, high, first, last, half: float, slope: np.ndarray) -> np.ndarray:
+    """Intercept of the lower line of a slope in 0..1."""
+    found = np.minimum(last - slope * high, first * (1 - slope) - slope * half)
+    return found - _size_between(low, high, first, last, half, slope)
+
+
+def _size_between(low, high, first, last, half: float, slope: np.ndarray) -> np.ndarray:
+    """What an intercept may be wrong by: nothing for slopes of 0 and 1, where there is no
+    rounding to halves."""
+    size = 8 * UNIT * (np.abs(low) + np.abs(high) + np.abs(first) + np.abs(last) + half)
+    return np.where((slope > 0) & ((slope < 1) | (half > 0)), size, 0)
 
 
 def _chord(rise: np.ndarray, run: np.ndarray, rises: np.ndarray) -> np.ndarray:

@@ -44,8 +44,8 @@ def float_contender(trained: Trained) -> Contender:
     subject = Subject(name="float", predict=model, surrogate=model)
     graph = network.graph(model)
 
-    def linear(method: str) -> Proof:
-        return Proof(method=method, certify=_proof(graph, method))
+    def linear(*methods: str) -> Proof:
+        return Proof(method=" or ".join(methods), certify=_proof(graph, *methods))
 
     return Contender(
         subject=subject,
@@ -53,16 +53,16 @@ def float_contender(trained: Trained) -> Contender:
         sha256=trained.metrics["parameters_sha256"],
         certify=_screened(lowered(model), _proof(graph, proofs.METHODS[0])),
         certificate=proofs.METHODS[0],
-        closer=tuple(map(linear, proofs.METHODS[1:])),
+        closer=(linear(*proofs.METHODS[1:2]), linear(*proofs.METHODS[2:])),
     )
 
 
-def _proof(graph: Graph, method: str) -> Certify:
+def _proof(graph: Graph, *methods: str) -> Certify:
     """A proof in real arithmetic about a float network."""
 
     def proved(images: np.ndarray, labels: np.ndarray, levels: int) -> np.ndarray:
         pixels = network.pixels_within(images, levels)
-        return proofs.proved(graph, pixels, labels, methods=(method,)) > 0
+        return proofs.proved(graph, pixels, labels, methods=methods) > 0
 
     return proved
 
