@@ -1,8 +1,8 @@
-"""`python -m accel`: see accel/cli.py."""
+"""`python -m accel`: see accel/cli/main.py."""
 
 import sys
 
-from accel.cli import main
+from accel.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

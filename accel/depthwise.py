@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from accel.machine import Dataflow, Systolic
-from accel.matmul import Setup
+from accel.machines.machine import Dataflow, Systolic
 from accel.predict import timing
-from accel.verify import verify
+from accel.verify.run import Setup
+from accel.verify.verify import verify
 from configs.network import Conv, Network
 from quant.network import Format, IntNetwork, Weighted
 

@@ -30,14 +30,14 @@ def attacked(steps: int) -> dict[str, Callable[[], tuple[int, float]]]:
 
     from configs.registry import load_network
     from train.attack import apgd, gradient, search
-    from train.attack.subject import Subject
-    from train.judge import Judge
+    from train.attack.target import Target
+    from train.judge import Classifier
     from train.model import build
 
     model = build(load_network("mnist_cnn"), key=jax.random.key(0))
-    subject = Subject(name="float", predict=model, surrogate=model)
+    subject = Target(name="float", predict=model, surrogate=model)
     images = examples()[0][:IMAGES]
-    judge = Judge(model)
+    judge = Classifier(model)
     labels = judge.classes(images)
 
     def turn(attack: search.Attack) -> Callable[[], tuple[int, float]]:

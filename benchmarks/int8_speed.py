@@ -154,9 +154,9 @@ def best(name: str, turns: dict[str, Turn]) -> tuple[str, Turn]:
 
 def check(net, contents: dict[str, bytes], images: np.ndarray) -> None:
     """Every output of every contestant, before any is timed."""
-    from quant import proof
+    from quant import equivalence
 
-    verdicts, _ = proof.prove(net, contents, images)
+    verdicts, _ = equivalence.prove(net, contents, images)
     wrong = [f"{v.runtime}: {v.first}" for v in verdicts if v.mismatches]
     if wrong:
         raise SystemExit(f"the runtimes disagree: {'; '.join(wrong)}")

@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from accel.gemm import Gemm
 from accel.predict import scalesim
+from accel.workload.gemm import Gemm
 from configs.errors import InputError
 from train.cache import directory
 

@@ -33,7 +33,7 @@ from pathlib import Path
 
 from benchmarks import figures, scalesim_peer
 from configs.errors import InputError
-from train.cli import guarded
+from train.console import guarded
 
 # Cycles a second on one core, and times SCALE-Sim's, that the simulator should reach.
 AIMS = {8: 20e6, 16: 10e6, 32: 4e6, 64: 1.5e6, 128: 0.4e6, 256: 0.1e6}

@@ -16,19 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from accel.counters import times
-from accel.gemm import Gemm
-from accel.machine import Systolic
+from accel.machines.counters import times
+from accel.machines.machine import Systolic
 from accel.predict.timing import predict
-from accel.simulate import rotating, systolic
-from accel.simulate.lanes import Plan
+from accel.simulate import register_renaming, systolic
+from accel.simulate.batched_tiles import Plan
+from accel.workload.gemm import Gemm
 from benchmarks import scalesim_peer
 
 # Rows of inputs, such as the 24 x 24 output positions of a convolution.
 M = 576
 # More tiles than are ever stepped side by side.
 _MANY = 1 << 20
-# Multipliers that `stepping.py` likes side by side, all arrays together.
+# Multipliers that `register_level.py` likes side by side, all arrays together.
 _LITERAL_PLANE = 8192
 
 
@@ -132,10 +132,12 @@ def inner_loop(size: int, cycles: float) -> Turn:
             below = jnp.zeros((plan.blocks, plan.edges, plan.cols, plan.lanes), jnp.int32)
             after = jnp.zeros_like(below)
             for _ in range(repeats):
-                weights = rotating.load(held, enable)
-                state = rotating.empty(plan.blocks, plan.rows, plan.cols, plan.lanes)
-                _, below, _ = rotating.stream(state, weights, items, valid, below)
-                found = rotating.unskewed(below, after)
+                weights = register_renaming.load(held, enable)
+                state = register_renaming.empty(
+                    plan.blocks, plan.rows, plan.cols, plan.lanes
+                )
+                _, below, _ = register_renaming.stream(state, weights, items, valid, below)
+                found = register_renaming.unskewed(below, after)
             return found.block_until_ready()
 
     return _everywhere(repeats * each, work, operands)

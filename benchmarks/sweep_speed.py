@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks import figures
 from configs.errors import InputError
-from train.cli import guarded
+from train.console import guarded
 
 # Designs a second on two cores that the sweep should reach.
 AIM = 20e6
@@ -83,10 +83,10 @@ def measure(options: argparse.Namespace) -> dict:
     import jax
 
     jax.config.update("jax_num_cpu_devices", options.cores)
-    from accel.cost.presets import find
-    from accel.cost.works import works
+    from accel.cost.energy_tables import find
     from accel.sweep import run
     from accel.sweep.space import around
+    from accel.workload.from_network import works
     from configs.registry import load_network
 
     layers = works(load_network(options.config), options.images)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quant import exports, files, golden, proof, untrusted
+from quant import equivalence, exports, files, golden, untrusted
 from quant.network import IntNetwork
 
 # Random images that every runtime executes, beside a black and a white one.
@@ -43,10 +43,10 @@ def check(folder: Path, *, threads: int = 1) -> dict[str, str]:
     if any(name.startswith("golden/") for name in listed):
         results["golden/"] = golden.differences(folder, network) or ""
     images = _images(network)
-    expected, verdict = proof.judge(network, images)
+    expected, verdict = equivalence.judge(network, images)
     results["numpy"] = verdict.first
-    for runtime in proof.runtimes(network, contents, threads):
-        found = proof.compare(network, runtime, images, expected)
+    for runtime in equivalence.runtimes(network, contents, threads):
+        found = equivalence.compare(network, runtime, images, expected)
         results[runtime.name] = found.first
     return results
 

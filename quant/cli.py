@@ -20,7 +20,7 @@ from configs.checks import require
 from quant.exports import FORMATS, FormatName
 from quant.settings import Quantization
 from train import where
-from train.cli import all_cores, guarded, stdout_kept_clean
+from train.console import all_cores, guarded, stdout_kept_clean
 from train.where import Where
 
 _DESCRIPTION = """Quantises a trained run to integers, exports it, and proves that every

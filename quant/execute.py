@@ -36,7 +36,7 @@ from configs.program import (
     entry,
 )
 from quant.network import Activated, Format, IntNetwork, IntStep, Weighted
-from train.products import shifted
+from train.conv_impl import shifted
 
 # Known when the code is made, or data when it runs.
 Number = int | Int32[Array, ""]

@@ -46,8 +46,8 @@ from configs.program import (
 from quant import execute
 from quant.execute import Wide
 from quant.network import IntNetwork, IntStep
+from train.conv_impl import on_cpu, shifted
 from train.mesh import AXIS, all_devices
-from train.products import on_cpu, shifted
 
 # float32 holds every integer up to here.
 _FLOAT32_INTEGERS = 2**24
@@ -415,8 +415,8 @@ def requantise_float32(
     low: int,
     high: int,
 ) -> Float[Array, "n m"]:
-    """clip(rint((sums + bias) * float32(multiplier * 2^-shift))); `certificate.py` proves
-    that this is the integers' rule."""
+    """clip(rint((sums + bias) * float32(multiplier * 2^-shift))); `float32_rounding.py`
+    proves that this is the integers' rule."""
     scale = np.ldexp(multiplier.astype(np.float32), -shift)
     scaled = (sums + jnp.asarray(bias.astype(np.float32))) * jnp.asarray(scale)
     return jnp.clip(jnp.round(scaled), low, high)

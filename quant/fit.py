@@ -27,7 +27,7 @@ from train.mesh import AXIS, all_devices, place
 from train.model import Model, merge, split
 from train.progress import Display
 from train.resume import resume as resume_at
-from train.session import Outcome, Session
+from train.session import Outcome, Trainer
 from train.stage import Trained
 from train.versions import versions
 
@@ -79,7 +79,7 @@ def quantise(
         mesh = Mesh(np.array(devices), (AXIS,))
         experiment = fine_tuning(trained.experiment, settings)
         fit = prepare(experiment, dataset, model=model, mesh=mesh, penalty=penalty)
-        session = Session(
+        session = Trainer(
             fit,
             folder=folder,
             display=display or Display(quiet=True),

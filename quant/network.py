@@ -41,7 +41,7 @@ from configs.program import (
     State,
     Step,
 )
-from quant.certificate import agrees_with_float32
+from quant.float32_rounding import agrees_with_float32
 
 # Accumulators are 32-bit registers.
 ACCUMULATOR_LIMIT = 2**31

@@ -16,7 +16,7 @@ from configs.errors import InputError
 from quant import files, intervals, linear_bounds, twin
 from train import stage as training
 from train.certify import proofs
-from train.judge import Judge
+from train.judge import Classifier
 from train.probe import stage
 from train.probe.rows import Contender, Proof
 from train.probe.settings import Settings
@@ -71,14 +71,14 @@ def contenders_of(deployed: files.Stored) -> list[Contender]:
     return [
         Contender(
             subject=fake,
-            judge=Judge(fake.predict),
+            judge=Classifier(fake.predict),
             sha256=sha256,
             certify=stage.certify(fake.predict),
             certificate="interval bounds, float32",
         ),
         Contender(
             subject=integers,
-            judge=Judge(integers.predict),
+            judge=Classifier(integers.predict),
             sha256=sha256,
             certify=intervals.make_certify(network),
             certificate="exact integer intervals",

@@ -28,8 +28,8 @@ from configs.program import (
     State,
     require_operator,
 )
-from quant.certificate import nearest_agreeing
 from quant.fake import dyadic, fake_quantize, power_of_two, round_ste
+from quant.float32_rounding import nearest_agreeing
 from quant.network import (
     DIRECT_ACTIVATIONS,
     PIXELS,
@@ -37,8 +37,8 @@ from quant.network import (
     weight_high,
 )
 from quant.settings import Quantization, Widths
+from train.conv_impl import Product as Multiplication
 from train.model import Model, Operators, build, float_operators
-from train.products import Product as Multiplication
 
 Method = Literal["lsq", "pact", "fixed"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from configs import stored
 from configs.errors import InputError
-from quant import exports, files, golden, proof, request
+from quant import equivalence, exports, files, golden, request
 from quant.fit import PACKAGES, Fitted, calibration_values, other_run, quantise
 from quant.measure import layer_data, scores_of_integers
 from quant.network import IntNetwork
@@ -49,7 +49,7 @@ def run(
 
     Raises:
       InputError: run, settings and formats do not go together; nothing is written.
-      DivergedError, Interrupted: as `Session.finish`.
+      DivergedError, Interrupted: as `Trainer.finish`.
     """
     display = display or Display()
     stage = folder / "quant"
@@ -205,7 +205,7 @@ def _proved(
     integers (N, F) that are right."""
     task, network = trained.experiment.task, files.load(stage).network
     contents = {name: (stage / exports.module(name).FILE).read_bytes() for name in formats}
-    verdicts, integers = proof.prove(
+    verdicts, integers = equivalence.prove(
         network, contents, dataset.test.images, threads=threads, say=display.say
     )
     whole = scores_of_integers(integers, network.output, dataset.test.labels, task)

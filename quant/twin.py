@@ -19,11 +19,11 @@ from quant.fake import fake_quantize, straight_through
 from quant.network import Activated, IntNetwork, Weighted
 from quant.qat import Plan, Steps, fake_operators, plan_of
 from quant.settings import Widths
-from train.attack.subject import Subject
+from train.attack.target import Target
 from train.model import Model, Operators, activate, merge, split
 
 
-class Twin(Model):
+class STESurrogate(Model):
     """A model with fake quantisation whose activations are those of the tables.
 
     Going back, a table counts as the activation that it stands for.
@@ -54,10 +54,10 @@ def _numbers(network: IntNetwork, node: Activate) -> Weighted | Activated:
     return network.activated[node.owner]
 
 
-def twin(network: IntNetwork) -> Twin:
+def twin(network: IntNetwork) -> STESurrogate:
     """Pixels float32 (B, ...) in 0..255 -> logits float32 (B, F), differentiable."""
     # Only the structure: parameters drawn at random would be compiled for and lost.
-    build = lambda: Twin(network, operators=fake_operators(steps_of(network)))
+    build = lambda: STESurrogate(network, operators=fake_operators(steps_of(network)))
     graph, params = split(nnx.eval_shape(build))
     _, params["activation_quantizer"] = split(steps_of(network))
     for layer in network.walk():
@@ -102,7 +102,7 @@ def plan(network: IntNetwork) -> Plan:
     return plan_of(network.network, widths, {name: w.shift for name, w in weighted})
 
 
-def subject(network: IntNetwork) -> Subject:
+def subject(network: IntNetwork) -> Target:
     """The deployed network under attack: its own integers decide, its twin is climbed.
 
     Outputs count as the real numbers that they stand for, so that equal integers are
@@ -110,10 +110,10 @@ def subject(network: IntNetwork) -> Subject:
     """
     scale = np.float32(network.output.scale)
     predict = lambda images: fast.outputs_of(network, images).astype(jnp.float32) * scale
-    return Subject(name="int8", predict=predict, surrogate=twin(network))
+    return Target(name="int8", predict=predict, surrogate=twin(network))
 
 
-def fake_subject(network: IntNetwork) -> Subject:
+def fake_subject(network: IntNetwork) -> Target:
     """The network with fake quantisation under attack, which is the twin."""
     model = twin(network)
-    return Subject(name="qat", predict=model, surrogate=model)
+    return Target(name="qat", predict=model, surrogate=model)

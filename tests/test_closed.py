@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import train.model
-from accel.cost import movement, rule
-from accel.gemm import Gemm
+from accel.cost import access_counts, fixed_mapping
 from accel.predict import timing
-from accel.tpu.compiler import compile_network
+from accel.tpu.isa.compiler import compile_network
 from accel.tpu.machine import TpuMachine
+from accel.workload.gemm import Gemm
 from configs import program
 from configs.checks import kinds_of
 from configs.errors import InputError
@@ -192,7 +192,7 @@ def test_nobody_asks_which_kind_a_layer_is() -> None:
         "match x:\n    case Residual():\n        pass",
         "x = info.kind == 'Flatten'",
         "x = info.kind in ('Lstm', 'Dense')",
-        "from configs.network import Pool\nisinstance(x, Pool)",
+        "from configs.layers.pool import Pool\nisinstance(x, Pool)",
     ],
 )
 def test_a_planted_question_is_found(text: str, tmp_path) -> None:
@@ -206,9 +206,9 @@ def test_a_planted_question_is_found(text: str, tmp_path) -> None:
 
 MACHINES = {
     "cycles": lambda m: timing.predict(m, Gemm("g", 1, 1, 3, 2)),
-    "held": movement.held,
-    "accumulations": lambda m: movement.accumulations(m, macs=1, sums=1, K=(1, 1, 1)),
-    "sides": rule.sides,
+    "held": access_counts.held,
+    "accumulations": lambda m: access_counts.accumulations(m, macs=1, sums=1, K=(1, 1, 1)),
+    "sides": fixed_mapping.sides,
 }
 
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 
-import accel.cli
+import accel.cli.main
 import quant.cli
 import train.cli
 
@@ -17,7 +17,7 @@ COMMANDS = [
     (quant.cli, "predict"),
     (quant.cli, "check"),
     *(
-        (accel.cli, name)
+        (accel.cli.main, name)
         for name in (
             "verify", "compare", "faults", "step", "parity", "cost", "sweep", "tpu",
         )

@@ -7,16 +7,16 @@ import jax
 import numpy as np
 import pytest
 
-from accel.cost import machines
 from accel.cost.cost import cost
-from accel.cost.workload import Workload
-from accel.cost.works import works
-from accel.machine import Systolic
-from accel.matmul import Setup
-from accel.verify import verify
+from accel.machines import chip_file
+from accel.machines.machine import Systolic
+from accel.verify.run import Setup
+from accel.verify.verify import verify
+from accel.workload.from_network import works
+from accel.workload.workload import Workload
 from configs import registry, stored
 from configs.errors import InputError
-from quant import exports, files, normative, proof
+from quant import equivalence, exports, files, normative
 from quant.fit import quantise
 from quant.settings import Quantization
 from train import data, stage
@@ -104,7 +104,7 @@ def test_it_is_exported_to_every_runtime(experiment, fitted, tmp_path):
     network = fitted.network
     contents = {n: exports.module(n).encode(network) for n in exports.FORMATS}
     images = data.load(experiment.data).test.images[:20]
-    verdicts, _ = proof.prove(network, contents, images, threads=1)
+    verdicts, _ = equivalence.prove(network, contents, images, threads=1)
     assert {v.runtime for v in verdicts} >= {"numpy", "jax", "onnxruntime", "litert"}
     assert [v.mismatches for v in verdicts] == [0] * len(verdicts)
     files.save(network, tmp_path / "quant", source={}, files={})
@@ -118,7 +118,7 @@ def test_it_runs_on_an_array_and_costs(experiment, fitted):
     images = data.load(experiment.data).test.images[:2]
     found = verify(fitted.network, images, Setup(machine=Systolic(rows=8, cols=8)))
     assert found.holds
-    chip = machines.find("small_16x16")
+    chip = chip_file.find("small_16x16")
     network = fitted.network.network
     workload = Workload(works=tuple(works(network)), inferences=1)
     assert cost(workload, chip).macs == network.macs
@@ -155,7 +155,7 @@ def get_config():
 
 def test_a_kind_with_an_unknown_operator_is_refused_by_name(tmp_path, capsys, monkeypatch):
     """By the first thing that reads the network, whatever the command."""
-    from accel import cli as accel
+    from accel.cli import main as accel
     from configs.__main__ import main as show
     from train import cli as train
 

@@ -7,14 +7,12 @@ mistakes are answered at once.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +23,7 @@ from configs import registry, schema
 from configs.errors import InputError
 from configs.schema import Experiment
 from train import rundir
+from train.console import guarded, stdout_kept_clean
 from train.distributed import Distributed
 from train.where import Where
 
@@ -79,24 +78,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return guarded(lambda: _train(given))
 
 
-def guarded(command: Callable[[], int]) -> int:
-    """Runs a command; a user's mistake becomes one line on stderr and status 2."""
-    try:
-        status = command()
-        sys.stdout.flush()
-        return status
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # The reader has left; without this the interpreter complains when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
-
-
 def parse(arguments: Sequence[str]) -> Command:
     """The command with its config read and every override applied and checked."""
     first = argparse.ArgumentParser(
@@ -132,30 +113,6 @@ def _experiment(known: argparse.Namespace) -> Experiment:
         f"{', '.join(registry.experiment_names())}, or the path of a .py file; "
         f"`python -m configs` describes them."
     )
-
-
-@contextlib.contextmanager
-def stdout_kept_clean() -> Iterator[None]:
-    """Sends to stderr what libraries below Python print, so that stdout holds results."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
-def all_cores() -> int:
-    """One JAX device for each core: images are shared out over devices."""
-    import jax
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if jax.config.jax_num_cpu_devices < cores:
-        jax.config.update("jax_num_cpu_devices", cores)
-    return cores
 
 
 def _train(arguments: Sequence[str]) -> int:

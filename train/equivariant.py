@@ -24,7 +24,7 @@ from flax import nnx
 
 from configs.program import ORIENTATIONS
 from configs.program import Product as ProductNode
-from train.products import Product
+from train.conv_impl import Product
 
 
 def expanded_kernel(spec: ProductNode, base: jax.Array) -> jax.Array:

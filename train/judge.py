@@ -16,7 +16,7 @@ from train.mesh import AXIS, all_devices
 CHUNK = 64
 
 
-class Judge:
+class Classifier:
     """judge(images uint8 (n, ...)) -> logits float32 (n, F), over all devices; any n.
 
     There is one compiled program, of a fixed number of images, so that equal images get

@@ -33,10 +33,10 @@ from configs.program import (
     State,
     entry,
 )
-from train import products
+from train import conv_impl
+from train.conv_impl import batch_fastest, conv_in, dot_in, shifted
 from train.equivariant import Expanding, GroupConv, expanded_kernel
 from train.norm import NormedConv
-from train.products import batch_fastest, conv_in, dot_in, shifted
 
 # The network's first act on a pixel p in 0..255; there is no other normalisation.
 PIXEL_SCALE = 2.0**-8
@@ -64,8 +64,8 @@ class Operators:
     its parameters train).
     """
 
-    conv: Callable[[str], products.Product]
-    dot: Callable[[str], products.Product]
+    conv: Callable[[str], conv_impl.Product]
+    dot: Callable[[str], conv_impl.Product]
     activation_quantizer: Callable[[str, jax.Array], jax.Array] = lambda layer, y: y
 
 

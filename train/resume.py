@@ -7,11 +7,11 @@ from pathlib import Path
 
 from train import checkpoint
 from train.progress import Display
-from train.session import Session
+from train.session import Trainer
 
 
 def resume(
-    session: Session,
+    session: Trainer,
     folder: Path,
     display: Display,
     refuse: Callable[[dict, dict], None],

@@ -78,8 +78,8 @@ def kept_parameters(saved: Checkpoint, like: Any) -> Any:
     return checkpoint.unflatten(arrays, like)
 
 
-class Session:
-    """A run in progress; `Session(...).finish()` trains to the end.
+class Trainer:
+    """A run in progress; `Trainer(...).finish()` trains to the end.
 
     It starts at the newest good checkpoint in `folder` if there is one. Without a
     folder nothing is written; with several processes only process 0 writes.

@@ -22,7 +22,7 @@ from train.model import Model, build, merge, split
 from train.pictures import write_pictures
 from train.progress import Display
 from train.resume import resume as resume_at
-from train.session import Outcome, Session, kept_parameters
+from train.session import Outcome, Trainer, kept_parameters
 from train.versions import versions
 from train.where import Where, same
 from train.widths import write_fits
@@ -54,7 +54,7 @@ def run(
 
     Raises:
       InputError: the data, the experiment and the folder do not go together.
-      DivergedError, Interrupted: as `Session.finish`.
+      DivergedError, Interrupted: as `Trainer.finish`.
     """
     display = display or Display()
     stage = folder / "train"
@@ -68,7 +68,7 @@ def run(
     with rundir.lock(stage) if writer else contextlib.nullcontext():
         if overwrite and writer:
             rundir.clear(stage)
-        session = Session(
+        session = Trainer(
             fit,
             folder=stage / "checkpoint",
             display=display,
@@ -162,7 +162,7 @@ def _refuse_existing(stage: Path, resume: bool, overwrite: bool) -> None:
         )
 
 
-def _continue(session: Session, folder: Path, display: Display) -> None:
+def _continue(session: Trainer, folder: Path, display: Display) -> None:
     """Puts the session where the newest good checkpoint left off.
 
     Raises:
@@ -189,7 +189,7 @@ def _continue(session: Session, folder: Path, display: Display) -> None:
     resume_at(session, folder / "train" / "checkpoint", display, refuse)
 
 
-def _check_same_step(session: Session) -> None:
+def _check_same_step(session: Trainer) -> None:
     found = mesh.everywhere(session.step)
     if len(set(found)) > 1:
         raise InputError(

@@ -12,7 +12,7 @@ from train.fit import prepare
 from train.mesh import place
 from train.pictures import grid, write_widths
 from train.progress import Display
-from train.session import Session
+from train.session import Trainer
 
 
 def with_width(experiment: Experiment, width: int) -> Experiment:
@@ -34,7 +34,7 @@ def write_fits(
     fits = []
     for width in experiment.widths:
         fit = prepare(with_width(experiment, width), dataset)
-        outcome = Session(
+        outcome = Trainer(
             fit, folder=None, display=Display(quiet=True), identity={}
         ).finish()
         found = scores(outcome.outputs, dataset.test.labels, "regression")

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 from accel.cost import mapping as mappings
 from accel.cost.mapping import Blocks, Mapping, one_if
-from accel.cost.walk import SUM_BYTES
-from accel.cost.work import BYTES, Bits, Work, packed
-from accel.counters import Counters
+from accel.cost.reference import SUM_BYTES
+from accel.machines.counters import Counters
 from accel.predict.closed_forms import Size, ceil_divide, larger
+from accel.workload.layer import BYTES, Bits, LayerWorkload, packed
 
 Index = dict[str, Size]
 
@@ -51,7 +51,7 @@ class Totals(NamedTuple):
     dram_outputs: Size
 
 
-def cut(work: Work, mapping: Mapping | Blocks) -> Cut:
+def cut(work: LayerWorkload, mapping: Mapping | Blocks) -> Cut:
     """The blocks of one mapping, or of many."""
     trips = mappings.trips(work, mapping)
     image = mapping.strip * work.out_cols

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from accel.cost import access_counts, narrow
 from accel.cost import energy as energies
-from accel.cost import movement, narrow, works
 from accel.cost.closed_form import Totals, cut
 from accel.cost.dram_ratio import dram_ratio, explain
-from accel.cost.machines import Chip
+from accel.cost.energy_table import EnergyTable
+from accel.cost.explain import reasons
+from accel.cost.fixed_mapping import fixed, kept
 from accel.cost.mapper import (
     OBJECTIVES,
     Choice,
@@ -22,27 +24,26 @@ from accel.cost.mapper import (
     on_chip,
 )
 from accel.cost.mapping import Mapping
-from accel.cost.preset import Preset
-from accel.cost.reasons import reasons
-from accel.cost.rule import fixed, kept
+from accel.cost.reference import Residency
 from accel.cost.too_small import TooSmall
 from accel.cost.traffic import OPERANDS, Traffic, total
-from accel.cost.walk import Places
 from accel.cost.widths import said
-from accel.cost.work import Bits, Work
-from accel.cost.workload import Workload
-from accel.counters import Counters
+from accel.machines.chips import Chip
+from accel.machines.counters import Counters
+from accel.workload import from_network
+from accel.workload.layer import Bits, LayerWorkload
+from accel.workload.workload import Workload
 from configs.errors import InputError
 
 How = Literal["mapper", "fixed"]
 LEVELS = ("dram", "fill", "drain", "buffer", "register", "hop")
-NOT_COUNTED = works.NOT_COUNTED + movement.NOT_COUNTED
+NOT_COUNTED = from_network.NOT_COUNTED + access_counts.NOT_COUNTED
 
 
 def cost(
     workload: Workload,
     chip: Chip,
-    preset: Preset,
+    preset: EnergyTable,
     *,
     mapping: How = "mapper",
     objective: Objective = "balanced",
@@ -67,7 +68,7 @@ def _cost(workload, chip, preset, mapping: How, objective: Objective) -> dict[st
     layers = workload.works
     prices = energies.prices(preset, chip.capacities, clock_mhz=chip.memory.clock_mhz)
     places = kept(list(layers), chip.memory)
-    chosen: dict[tuple[Work, Places], Choice | None] = {}
+    chosen: dict[tuple[LayerWorkload, Residency], Choice | None] = {}
     rows, traffics, spent = [], [], []
     for work, here in zip(layers, places, strict=True):
         key = replace(work, name="layer", chained=False), here
@@ -92,7 +93,7 @@ def _cost(workload, chip, preset, mapping: How, objective: Objective) -> dict[st
     }
 
 
-def _widths(layers: Sequence[Work], preset: Preset) -> list[str]:
+def _widths(layers: Sequence[LayerWorkload], preset: EnergyTable) -> list[str]:
     """What a reader of a network of narrow numbers must know."""
     narrow_ones = sorted({work.bits for work in layers} - {Bits()})
     if not narrow_ones:

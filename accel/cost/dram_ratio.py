@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from accel.cost import tables
-from accel.cost.preset import Preset
+from accel.cost import published_energies as published
+from accel.cost.energy_table import EnergyTable
 from accel.cost.units import exact, plain
-from accel.sourced import Sourced
+from accel.machines.provenance import Provenance
 
 # The lecture compares accesses of one 32-bit word.
 _WORD_BYTES = 4
@@ -32,7 +32,7 @@ class DramRatio(NamedTuple):
     narrow_macs_per_byte: float | None
 
 
-def dram_ratio(preset: Preset) -> DramRatio:
+def dram_ratio(preset: EnergyTable) -> DramRatio:
     """Energy of DRAM against the smallest SRAM of the table and against one MAC.
 
     At 45 nm: 640 pJ / 5 pJ = 128 for a word of 32 bits, and 160 pJ / 1.25 pJ for a byte.
@@ -54,7 +54,7 @@ def dram_ratio(preset: Preset) -> DramRatio:
     )
 
 
-def explain(preset: Preset) -> str:
+def explain(preset: EnergyTable) -> str:
     """The ratio in words: per word, per byte, and against one multiply-accumulate."""
     found, unit = dram_ratio(preset), preset.unit
     lines = [
@@ -76,13 +76,17 @@ def explain(preset: Preset) -> str:
 
 def memories_7nm() -> dict[str, tuple[float, float]]:
     """DRAM over an 8 KB SRAM at 7 nm, 64-bit accesses, from .. to, by kind of DRAM."""
-    sram = exact(tables.SRAM_7NM[8 * tables.KB].value)
+    sram = exact(published.SRAM_7NM[8 * published.KB].value)
 
-    def over(number: Sourced) -> float:
+    def over(number: Provenance) -> float:
         return plain(exact(number.value) / sram)
 
-    return {kind: (over(a), over(b)) for kind, (a, b) in tables.DRAM_7NM.items()}
+    return {kind: (over(a), over(b)) for kind, (a, b) in published.DRAM_7NM.items()}
 
 
 def _size(capacity: int) -> str:
-    return f"{capacity // tables.KB} KB" if capacity % tables.KB == 0 else f"{capacity} B"
+    return (
+        f"{capacity // published.KB} KB"
+        if capacity % published.KB == 0
+        else f"{capacity} B"
+    )

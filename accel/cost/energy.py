@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from accel.cost import sram
-from accel.cost.preset import Preset, thousandths
+from accel.cost.energy_table import EnergyTable, thousandths
 from accel.cost.traffic import OPERANDS, Traffic
 from accel.cost.units import exact, half_up
-from accel.counters import Count
+from accel.machines.counters import Count
 
 LEVELS = ("dram", "buffer", "register", "hop")
 
@@ -82,7 +82,7 @@ class Energy(NamedTuple):
         """inputs, weights, sums, outputs: what moving each costs at all levels."""
         return {operand: self._sum("", f"_{operand}") for operand in OPERANDS}
 
-    def to_dict(self, preset: Preset) -> dict[str, Any]:
+    def to_dict(self, preset: EnergyTable) -> dict[str, Any]:
         """For JSON: the table, its sums, and their unit. Of one run, not of arrays."""
         return {
             "preset": preset.name,
@@ -98,7 +98,7 @@ class Energy(NamedTuple):
         return sum(v for k, v in named if k.startswith(start) and k.endswith(end))
 
 
-def prices(preset: Preset, capacities: Capacities, *, clock_mhz: Count) -> Prices:
+def prices(preset: EnergyTable, capacities: Capacities, *, clock_mhz: Count) -> Prices:
     """Every factor rounded once, half up; capacities and clock are ints or int64 arrays."""
     buffers = (sram.whole(size, preset.sram_points) for size in capacities)
     return Prices(
@@ -111,7 +111,7 @@ def prices(preset: Preset, capacities: Capacities, *, clock_mhz: Count) -> Price
     )
 
 
-def static_per_cycle(preset: Preset, clock_mhz: Count) -> Count:
+def static_per_cycle(preset: EnergyTable, clock_mhz: Count) -> Count:
     """Static energy of a cycle, fJ: nanowatts / MHz, rounded half up.
 
     28 W at 700 MHz are 40 nJ a cycle.
@@ -160,7 +160,7 @@ def too_large(traffic: Traffic, *, macs: Count, cycles: Count, prices: Prices) -
     return rough.total >= 2.0**62
 
 
-def notes(preset: Preset, capacities: Capacities) -> list[str]:
+def notes(preset: EnergyTable, capacities: Capacities) -> list[str]:
     """What a reader of these energies must know: clamped sizes, assumed numbers."""
     low, high = min(preset.sram_points), max(preset.sram_points)
     said = [

@@ -9,10 +9,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from accel.cost import presets, units
-from accel.cost.preset import Preset, check_energy, check_static
-from accel.cost.toml_lines import TomlLines
-from accel.sourced import Sourced, Status
+from accel.cost import energy_tables, units
+from accel.cost.energy_table import EnergyTable, check_energy, check_static
+from accel.machines.provenance import Provenance, Status
+from accel.machines.toml_lines import TomlLines
 from configs.checks import brief
 from configs.errors import InputError
 from train import rundir
@@ -40,16 +40,16 @@ _FIELDS = ("value", "unit", "source", "status")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,59}")
 
 
-def resolve(text: str) -> Preset:
+def resolve(text: str) -> EnergyTable:
     """The preset of that name, or of the file if the text ends in .toml.
 
     Raises:
       InputError: there is no such preset, or the file holds none.
     """
-    return load(Path(text)) if text.endswith(".toml") else presets.find(text)
+    return load(Path(text)) if text.endswith(".toml") else energy_tables.find(text)
 
 
-def load(path: Path) -> Preset:
+def load(path: Path) -> EnergyTable:
     """The preset that a file holds; `example` writes one to start from.
 
     Raises:
@@ -69,14 +69,14 @@ def load(path: Path) -> Preset:
         value = brief(texts["name"])
         rule = f"`name` (={value}) must be small letters, digits and _; try my_chip"
         raise file.wrong(rule, "name")
-    if texts["name"] in presets.PRESETS:
+    if texts["name"] in energy_tables.TABLES:
         rule = f"`name` (={texts['name']}) must not be that of a preset; try my_chip"
         raise file.wrong(rule, "name")
     numbers = {key: _number(file, key, content[key], kind) for key, kind in _KINDS.items()}
-    return Preset(**texts, **numbers, sram=_sram(file, content["sram"]))
+    return EnergyTable(**texts, **numbers, sram=_sram(file, content["sram"]))
 
 
-def dumps(preset: Preset, name: str) -> str:
+def dumps(preset: EnergyTable, name: str) -> str:
     """The file that holds a preset under a name of its own.
 
     Raises:
@@ -104,7 +104,7 @@ def dumps(preset: Preset, name: str) -> str:
 
 def example(path: Path) -> None:
     """Writes a file that `load` takes: the 45 nm preset, to be changed."""
-    rundir.write_bytes(path, dumps(presets.HOROWITZ_45NM, "my_chip").encode())
+    rundir.write_bytes(path, dumps(energy_tables.HOROWITZ_45NM, "my_chip").encode())
 
 
 def _text(file: TomlLines, key: str, value: Any, table: str = "", of: str = "") -> str:
@@ -115,11 +115,11 @@ def _text(file: TomlLines, key: str, value: Any, table: str = "", of: str = "") 
     return value
 
 
-def _sram(file: TomlLines, points: Any) -> tuple[tuple[int, Sourced], ...]:
+def _sram(file: TomlLines, points: Any) -> tuple[tuple[int, Provenance], ...]:
     if not isinstance(points, dict) or not points:
         rule = f"`sram` (={brief(points)}) must be a table of capacities"
         raise file.wrong(f"{rule}; add {_sample('8 KB')}", "sram")
-    found: dict[int, Sourced] = {}
+    found: dict[int, Provenance] = {}
     for key, entry in points.items():
         size = units.capacity_bytes(key)
         if size is None:
@@ -131,7 +131,9 @@ def _sram(file: TomlLines, points: Any) -> tuple[tuple[int, Sourced], ...]:
     return tuple(sorted(found.items()))
 
 
-def _number(file: TomlLines, key: str, entry: Any, kind: _Kind, table: str = "") -> Sourced:
+def _number(
+    file: TomlLines, key: str, entry: Any, kind: _Kind, table: str = ""
+) -> Provenance:
     """One entry, checked field by field and converted."""
     if not isinstance(entry, dict) or set(entry) != set(_FIELDS):
         rule = f"`{key}` must have {', '.join(_FIELDS)} and nothing else"
@@ -152,7 +154,7 @@ def _number(file: TomlLines, key: str, entry: Any, kind: _Kind, table: str = "")
             f"`{key}.status` (={brief(status)}) must be of {names}", key, table
         )
     source = _text(file, "source", entry["source"], table, of=key)
-    given = Sourced(value=value, unit=unit, source=source, status=status)
+    given = Provenance(value=value, unit=unit, source=source, status=status)
     found = units.converted(given, factor, kind.unit)
     try:
         _check(key, found, kind)
@@ -161,7 +163,7 @@ def _number(file: TomlLines, key: str, entry: Any, kind: _Kind, table: str = "")
     return found
 
 
-def _check(key: str, number: Sourced, kind: _Kind) -> None:
+def _check(key: str, number: Provenance, kind: _Kind) -> None:
     if kind is _POWER:
         check_static(number, "pJ")
     else:
@@ -179,7 +181,7 @@ def _sample(key: str, kind: _Kind = _PER_BYTE) -> str:
     return f"{key} = {entry}" if key in _KINDS else f'"{key}" = {entry}'
 
 
-def _row(key: str, number: Sourced) -> str:
+def _row(key: str, number: Provenance) -> str:
     fields = (f"{field} = {_quoted(getattr(number, field))}" for field in _FIELDS)
     return f"{key} = {{ {', '.join(fields)} }}"
 
@@ -187,3 +189,16 @@ def _row(key: str, number: Sourced) -> str:
 def _quoted(value: str | int | float) -> str:
     """A string or number of TOML, whose escapes are those of JSON but for DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def energy_table_of(
+    name: str, dram_pj_per_bit: float | None, static_w: float | None = None
+) -> Any:
+    """The energy table of that name or file, with the user's DRAM and static power if they
+    are given."""
+    from accel.cost.energy_table import with_dram, with_static
+
+    preset = resolve(name)
+    if dram_pj_per_bit is not None:
+        preset = with_dram(preset, dram_pj_per_bit)
+    return preset if static_w is None else with_static(preset, static_w)

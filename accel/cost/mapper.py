@@ -13,21 +13,21 @@ from typing import Literal, NamedTuple, NoReturn
 import numpy as np
 
 from accel.cost import closed_form, mapspace
+from accel.cost.access_counts import accumulations, held, moved
 from accel.cost.closed_form import Cut, Totals, cut
 from accel.cost.energy import Prices, energy
+from accel.cost.explain import reasons
+from accel.cost.fixed_mapping import sides, slice_of
 from accel.cost.mapping import Blocks, Mapping, narrower
-from accel.cost.memory import Memory
-from accel.cost.movement import accumulations, held, moved
-from accel.cost.reasons import reasons
-from accel.cost.rule import sides, slice_of
+from accel.cost.reference import Residency, port_cycles
 from accel.cost.too_small import require_room
 from accel.cost.traffic import Traffic
-from accel.cost.walk import Places, port_cycles
-from accel.cost.work import Work
-from accel.counters import Counters
-from accel.gemm import Gemm
-from accel.machine import Machine
+from accel.machines.counters import Counters
+from accel.machines.machine import Machine
+from accel.machines.memory import Memory
 from accel.predict import timing
+from accel.workload.gemm import Gemm
+from accel.workload.layer import LayerWorkload
 from configs.errors import InputError
 
 # What is made small. balanced: DRAM bytes among the mappings that take at most 1 % more
@@ -42,7 +42,7 @@ OBJECTIVES = {
 # Cycles more than the fewest that "balanced" allows: one in so many.
 _SLACK = 100
 # Where maps lie if nothing else is said.
-_DRAM = Places()
+_DRAM = Residency()
 
 
 class Evaluated(NamedTuple):
@@ -71,10 +71,10 @@ class Choice(NamedTuple):
 
 
 def choose(
-    work: Work,
+    work: LayerWorkload,
     machine: Machine,
     memory: Memory,
-    places: Places = _DRAM,
+    places: Residency = _DRAM,
     *,
     objective: Objective = "balanced",
     prices: Prices | None = None,
@@ -119,7 +119,7 @@ def choose(
     return Choice(mapping, exact.totals, exact.counters, *counts, why)
 
 
-def cut_up(work: Work, mapping: Mapping) -> str:
+def cut_up(work: LayerWorkload, mapping: Mapping) -> str:
     """What is said before the reasons of a layer, which are those of one of its pieces."""
     if mapping.cols is None:
         return ""
@@ -144,11 +144,11 @@ def _space(work, machine, memory, places) -> mapspace.Space:
 
 
 def evaluate(
-    work: Work,
+    work: LayerWorkload,
     machine: Machine,
     memory: Memory,
     mapping: Mapping,
-    places: Places = _DRAM,
+    places: Residency = _DRAM,
     prices: Prices | None = None,
 ) -> Evaluated:
     """One mapping by the closed form; of a layer in pieces, the sum of them."""
@@ -201,7 +201,7 @@ def _priced(work, machine, form, totals, counters, prices) -> Evaluated:
 
 
 def on_chip(
-    work: Work, machine: Machine, form: Cut, counters: Counters, totals: Totals
+    work: LayerWorkload, machine: Machine, form: Cut, counters: Counters, totals: Totals
 ) -> Traffic:
     """What one repeat of a layer moves, at every level."""
     sums, slices = work.M * work.N, (form.trips["K"], form.size["K"], form.last["K"])
@@ -270,7 +270,9 @@ def _mapping(blocks: Blocks, order: str, index: int) -> Mapping:
     return Mapping(images=images, strip=strip, K=K, N=N, order=order)
 
 
-def _refuse(work: Work, machine: Machine, memory: Memory, places: Places) -> NoReturn:
+def _refuse(
+    work: LayerWorkload, machine: Machine, memory: Memory, places: Residency
+) -> NoReturn:
     least = Mapping(**mapspace.smallest(work, sides(machine))._asdict())
     needed = least.capacity(work, memory, **vars(places))
     require_room(memory, needed, f"the smallest blocks of {work.name}", "a smaller --batch")

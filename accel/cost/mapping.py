@@ -15,10 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from accel.cost.memory import Memory
 from accel.cost.too_small import require_room
-from accel.cost.work import Work, packed
+from accel.machines.memory import Memory
 from accel.predict.closed_forms import Size, ceil_divide
+from accel.workload.layer import LayerWorkload, packed
 from configs.checks import check_types, require, require_positive
 
 # Loops over blocks, outermost first.
@@ -55,7 +55,7 @@ class Mapping:
         check_types(self)
         require_positive(self, "images", "strip", "K", "N")
 
-    def require_fit(self, work: Work) -> None:
+    def require_fit(self, work: LayerWorkload) -> None:
         """Refuses blocks that are no blocks of this layer."""
         require(
             self, work.out_rows % self.strip == 0, "strip",
@@ -72,7 +72,7 @@ class Mapping:
             rule = f"must be in 1..{work.out_cols - 1} of {work.name}, its step known."
             require(self, fits, "cols", rule)
 
-    def pieces(self, work: Work) -> list[tuple[Work, int]]:
+    def pieces(self, work: LayerWorkload) -> list[tuple[LayerWorkload, int]]:
         """What is done one after the other: layers of some columns, and how many of each.
 
         The layer itself, once, where rows are not cut.
@@ -83,16 +83,16 @@ class Mapping:
         found = [(work.piece(self.cols), whole)]
         return [*found, (work.piece(left), 1)] if left else found
 
-    def column_pieces(self, work: Work) -> int:
+    def column_pieces(self, work: LayerWorkload) -> int:
         return sum(count for _, count in self.pieces(work))
 
-    def trips(self, work: Work) -> dict[str, int]:
+    def trips(self, work: LayerWorkload) -> dict[str, int]:
         """Blocks in each dimension."""
         return trips(work, self)
 
     def capacity(
         self,
-        work: Work,
+        work: LayerWorkload,
         memory: Memory,
         *,
         inputs_kept: bool = False,
@@ -104,7 +104,7 @@ class Mapping:
 
     def require_legal(
         self,
-        work: Work,
+        work: LayerWorkload,
         memory: Memory,
         *,
         inputs_kept: bool = False,
@@ -117,7 +117,7 @@ class Mapping:
         require_room(memory, needed, f"the blocks of {work.name}", "smaller blocks")
 
 
-def trips(work: Work, blocks: Mapping | Blocks) -> dict[str, Size]:
+def trips(work: LayerWorkload, blocks: Mapping | Blocks) -> dict[str, Size]:
     """Blocks in each dimension."""
     images = ceil_divide(work.images, blocks.images)
     return {
@@ -128,7 +128,7 @@ def trips(work: Work, blocks: Mapping | Blocks) -> dict[str, Size]:
 
 
 def capacity(
-    work: Work,
+    work: LayerWorkload,
     memory: Memory,
     blocks: Mapping | Blocks,
     *,
@@ -165,7 +165,7 @@ def capacity(
     return need
 
 
-def narrower(work: Work) -> list[int]:
+def narrower(work: LayerWorkload) -> list[int]:
     """Output columns of pieces to try, one after the other: halves, quarters and so on."""
     if work.col_bytes is None:
         return []

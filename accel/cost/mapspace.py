@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from accel.cost.mapping import Blocks, Order, capacity, narrower, trips
-from accel.cost.memory import Memory
-from accel.cost.walk import Places
-from accel.cost.work import Work
+from accel.cost.reference import Residency
+from accel.machines.memory import Memory
+from accel.workload.layer import LayerWorkload
 
 ORDERS: tuple[Order, ...] = ("MNK", "NMK", "MKN", "NKM", "KMN", "KNM")
 # Block sizes tried for a layer; if there are more, sizes are thinned geometrically.
@@ -40,10 +40,10 @@ class Group(NamedTuple):
 
 
 def space(
-    work: Work,
+    work: LayerWorkload,
     sides: tuple[int, int],
     memory: Memory,
-    places: Places,
+    places: Residency,
     cols: int | None = None,
     depth: int | None = None,
 ) -> Space:
@@ -72,13 +72,13 @@ def space(
     return Space(legal, 6 * everything, 6 * len(table), 6 * int(fits.sum()))
 
 
-def smallest(work: Work, sides: tuple[int, int]) -> Blocks:
+def smallest(work: LayerWorkload, sides: tuple[int, int]) -> Blocks:
     """The smallest blocks that are ever tried."""
     cols = next(reversed(narrower(work)), None)
     return Blocks(1, 1, 1, min(sides[1], work.N), cols)
 
 
-def groups(work: Work, blocks: Blocks) -> Iterator[Group]:
+def groups(work: LayerWorkload, blocks: Blocks) -> Iterator[Group]:
     """The blocks by whether there are one, two or more in each dimension.
 
     A loop of one block may stand anywhere: of the orders that differ in its place only,
@@ -108,7 +108,9 @@ def _multiples(whole: int, side: int) -> list[int]:
     return [*range(side, whole, side), whole]
 
 
-def _thinned(work: Work, sides: tuple[int, int], memory: Memory) -> tuple[list, list]:
+def _thinned(
+    work: LayerWorkload, sides: tuple[int, int], memory: Memory
+) -> tuple[list, list]:
     """Slices of K and of N: powers of two, the largest that fit beside them, the whole."""
     most = 8 * (memory.weight_bytes // (2 if memory.double_buffered else 1))
     most //= work.weight_bits

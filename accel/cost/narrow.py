@@ -10,22 +10,22 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from accel.cost import tables
+from accel.cost import published_energies as published
 from accel.cost.energy import Prices
-from accel.cost.preset import Preset, thousandths
+from accel.cost.energy_table import EnergyTable, thousandths
 from accel.cost.units import exact, plain
-from accel.cost.work import Bits
-from accel.sourced import Sourced
+from accel.machines.provenance import Provenance
+from accel.workload.layer import Bits
 
 # Of the table of operations that a preset is made from.
 _OPERATIONS = {
-    "horowitz_45nm": tables.OPERATIONS_45NM,
-    "tpuv4i_7nm": tables.OPERATIONS_7NM,
+    "horowitz_45nm": published.OPERATIONS_45NM,
+    "tpuv4i_7nm": published.OPERATIONS_7NM,
 }
 _RULE = "a multiplier's energy as the product of the widths, a sum of 32 bits"
 
 
-def mac(preset: Preset, bits: Bits) -> Sourced:
+def mac(preset: EnergyTable, bits: Bits) -> Provenance:
     """Energy of one multiply-accumulate of numbers so wide, with its source and status."""
     if bits.weights == bits.inputs == 8:
         return preset.mac
@@ -36,17 +36,17 @@ def mac(preset: Preset, bits: Bits) -> Sourced:
         f"{preset.mac.source}; at {bits.weights} x {bits.inputs} bits: {_RULE}, the "
         f"multiplier {float(share):.3g} of the 8-bit MAC as {said}"
     )
-    return Sourced(
+    return Provenance(
         value=plain(value), unit=preset.mac.unit, source=source, status="assumed"
     )
 
 
-def priced(prices: Prices, preset: Preset, bits: Bits) -> Prices:
+def priced(prices: Prices, preset: EnergyTable, bits: Bits) -> Prices:
     """The prices of a layer whose numbers are so wide."""
     return prices._replace(mac=thousandths(exact(mac(preset, bits).value)))
 
 
-def _share(preset: Preset) -> tuple[Fraction, str]:
+def _share(preset: EnergyTable) -> tuple[Fraction, str]:
     """The multiplier's part of a MAC, and where it comes from."""
     named = preset.name if preset.name in _OPERATIONS else "horowitz_45nm"
     table = _OPERATIONS[named]

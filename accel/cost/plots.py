@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from accel.cost.workload import counted
+from accel.workload.workload import counted
 from train.plots import BLUE, GRAY, GREEN, INK, ORANGE, canvas, dress, save, short
 
 # By level of the energy report, bottom to top.

@@ -12,7 +12,7 @@ Rates are a ratio: the DMA gets `dram_mb_per_s` credits a cycle and a byte takes
 `clock_mhz` of them; what is left of a cycle when a transfer ends is lost. With one slot
 results and operands are transfers of their own.
 
-`walk.periods` and `closed_form.totals` must equal it, tolerance zero.
+`reference.periods` and `closed_form.totals` must equal it, tolerance zero.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from functools import cache
 from math import gcd
 from typing import Any, NamedTuple
 
-from accel.cost.memory import Memory
-from accel.cost.walk import Block
+from accel.cost.reference import Block
+from accel.machines.memory import Memory
 from configs.errors import InputError
 
 # Cycles that are stepped for one layer; a longer one is what the closed form is for.
@@ -58,7 +58,7 @@ class _State(NamedTuple):
 
 
 def cycles(found: list[Block], memory: Memory) -> int:
-    """Cycles of one repeat of a layer; takes the place of `walk.periods`."""
+    """Cycles of one repeat of a layer; takes the place of `reference.periods`."""
     return step([found], memory)[0].cycles
 
 

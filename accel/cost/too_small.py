@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from accel.cost.memory import KIB, Memory
-from accel.sourced import Sourced
+from accel.machines.memory import KIB, Memory
+from accel.machines.provenance import Provenance
 from configs.errors import InputError
 
 # Key of a machine's file, by field of `Memory`.
@@ -32,7 +32,7 @@ class TooSmall(InputError):
             f"bytes; use {flag} {-(-need // KIB)} or more, or {way}."
         )
 
-    def in_file(self, sources: Mapping[str, Sourced]) -> InputError:
+    def in_file(self, sources: Mapping[str, Provenance]) -> InputError:
         """The same said of the key of the machine's file, where that is what gave it."""
         field, stated, need, what, way, _ = self.given.values()
         source = sources[field].source if field in sources else ""

@@ -14,7 +14,7 @@ from functools import reduce
 from operator import add
 from typing import NamedTuple
 
-from accel.counters import Count
+from accel.machines.counters import Count
 
 OPERANDS = ("inputs", "weights", "sums", "outputs")
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
-from accel.sourced import Sourced
+from accel.machines.provenance import Provenance
 
 # In pJ, and in W.
 _ENERGIES = {"fJ": Fraction(1, 1000), "pJ": Fraction(1), "nJ": Fraction(1000)}
@@ -70,7 +70,7 @@ def capacity_bytes(text: str) -> int | None:
     return int(match[1]) * _BYTES[match[2]] if match else None
 
 
-def converted(number: Sourced, factor: Fraction, unit: str) -> Sourced:
+def converted(number: Provenance, factor: Fraction, unit: str) -> Provenance:
     """The same number in another unit."""
     return replace(number, value=plain(exact(number.value) * factor), unit=unit)
 

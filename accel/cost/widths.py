@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from accel.cost.work import Bits, Work
-from accel.cost.workload import Workload
+from accel.workload.layer import Bits, LayerWorkload
+from accel.workload.workload import Workload
 from configs.errors import InputError
 
 
@@ -54,7 +54,7 @@ def _asked(bits: Bits, at: int, count: int, weights, activations) -> Bits:
     )
 
 
-def _with(work: Work, bits: Bits) -> Work:
+def _with(work: LayerWorkload, bits: Bits) -> LayerWorkload:
     return replace(
         work,
         weight_bits=bits.weights,
@@ -77,10 +77,10 @@ def _of_run(folder: Path) -> dict[str, Bits]:
     return found
 
 
-def said(works: Sequence[Work]) -> str:
+def said(works: Sequence[LayerWorkload]) -> str:
     """Widths of weights and activations in words, as in "W4A4".
 
-    >>> said([Work(name="l", row_bytes=1, K=1, N=1, weight_bits=4)])
+    >>> said([LayerWorkload(name="l", row_bytes=1, K=1, N=1, weight_bits=4)])
     'W4A8'
     """
     weights = sorted({work.weight_bits for work in works})

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accel.counters import Counters
+from accel.machines.counters import Counters
 
 # An int, or an int64 array.
 Size = Any

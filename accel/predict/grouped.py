@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from accel.counters import Counters, times, total
-from accel.gemm import Gemm
-from accel.machine import Direct, Machine, Systolic
+from accel.machines.counters import Counters, times, total
+from accel.machines.machine import Direct, Machine, Systolic
 from accel.predict import closed_forms as forms
+from accel.workload.gemm import Gemm
 
 Way = Literal["channels", "diagonal", "vector"]
 # What a machine counts for one product.

@@ -16,11 +16,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from accel.cost.work import Work
-from accel.imports import topology
-from accel.imports.outside import printable
 from accel.predict import scalesim
 from accel.predict.parity import Difference, Parity, read, right_percentage
+from accel.workload import from_scalesim
+from accel.workload.bounds import printable
+from accel.workload.layer import LayerWorkload
 from configs.checks import brief
 from configs.errors import InputError
 
@@ -103,7 +103,7 @@ def parity(path: Path, name: Name, run: Run) -> Parity:
     Raises:
       InputError: a cell is not what its column says, or the rows are not the layers.
     """
-    works, lines = topology.load(run.topology), list(_cells(read(path)))
+    works, lines = from_scalesim.load(run.topology), list(_cells(read(path)))
     header = [_plain(cell) for cell in lines[0][1]]
     for column in _NEEDED[name]:
         if header.count(column) != 1:
@@ -153,7 +153,9 @@ class _Row:
         return float(text)
 
 
-def _differences(row: _Row, name: Name, work: Work, run: Run) -> Iterator[Difference]:
+def _differences(
+    row: _Row, name: Name, work: LayerWorkload, run: Run
+) -> Iterator[Difference]:
     shape, array = (work.M, work.K, work.N), _array(run)
     stalls = row.whole(_STALLS) if _STALLS in _NEEDED[name] else 0
     try:

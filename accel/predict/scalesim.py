@@ -15,7 +15,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
-from accel.counters import Counters
+from accel.machines.counters import Counters
 from accel.predict import closed_forms as forms
 from configs.errors import InputError
 

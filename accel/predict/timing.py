@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from accel.counters import Counters, times, total
-from accel.gemm import Gemm, batches, gemms
-from accel.machine import Direct, Dot, Mac, Machine, Systolic, Tile
+from accel.machines.counters import Counters, times, total
+from accel.machines.machine import Direct, Dot, Mac, Machine, Systolic, Tile
 from accel.predict import closed_forms as forms
 from accel.predict import grouped
 from accel.predict.grouped import Plan
+from accel.workload.gemm import Gemm, batches, gemms
 from configs.errors import InputError, unknown
 from configs.network import Network
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from accel.counters import PHASES
+from accel.machines.counters import PHASES
 
 _BAR = Markup('<svg class="bar {}" role="img" width="100%" height="14"><title>{}</title>')
 _RECT = Markup('<rect class="{}" x="{}%" y="{}" width="{}%" height="{}"{}></rect>')

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from accel.counters import PHASES
+from accel.machines.counters import PHASES
 from accel.show import bars, flow, roofline
 from accel.show.flow import Flow
 from accel.show.inline import source_hash, template

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accel.counters import FETCHES, PHASES
+from accel.machines.counters import FETCHES, PHASES
 from configs.checks import brief
 from configs.errors import InputError
 

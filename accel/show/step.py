@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 from markupsafe import Markup
 
-from accel.machine import Dataflow, Systolic
+from accel.machines.machine import Dataflow, Systolic
 from accel.show.inline import source_hash, template
 from accel.simulate import trace
 from accel.simulate.trace import Trace

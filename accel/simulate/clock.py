@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int32, Integer
 
-from accel.counters import PHASES, Counters, times, total
-from accel.simulate.simulation import Lost, Run
+from accel.machines.counters import PHASES, Counters, times, total
+from accel.simulate.simulation import LostResultError, Run
 
 # Edges of the longest piece, and bytes that one piece may hand to the memory.
 _MOST_EDGES = 4096
@@ -76,8 +76,8 @@ def run_clock(
     """Steps until the machine is empty, or for `edges` edges; sums and counts of a run.
 
     Raises:
-      Lost: a word was not captured exactly once, or the machine counted other edges than
-        those up to its last result.
+      LostResultError: a word was not captured exactly once, or the machine counted other
+        edges than those up to its last result.
     """
     sums = np.zeros((words, group), np.int32)
     captured = np.zeros(words, np.int64)
@@ -105,19 +105,21 @@ def run_clock(
 def _check_places(places: np.ndarray, words: int) -> None:
     if places.min() < 0 or places.max() >= words:
         wrong = int(places[(places < 0) | (places >= words)][0])
-        raise Lost(f"a result was handed over for word {wrong} of {words}")
+        raise LostResultError(f"a result was handed over for word {wrong} of {words}")
 
 
 def _check_captured(captured: np.ndarray, counts: Counters, last: int) -> None:
     wrong = np.flatnonzero(captured != 1)
     if wrong.size:
-        raise Lost(
+        raise LostResultError(
             f"{wrong.size} of {captured.size} results were not captured exactly once; "
             f"word {wrong[0]} was {captured[wrong[0]]} times"
         )
     if counts.cycles != last + 1:
         phases = {name: getattr(counts, name) for name in PHASES}
-        raise Lost(f"the last result came on edge {last}, but the phases are {phases}")
+        raise LostResultError(
+            f"the last result came on edge {last}, but the phases are {phases}"
+        )
 
 
 def in_groups(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int8, Integer
 
-from accel.machine import Systolic
+from accel.machines.machine import Systolic
 from accel.simulate import output_stationary, weight_stationary
 
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int8, Integer
 
-from accel.counters import Counters
-from accel.machine import Direct
+from accel.machines.counters import Counters
+from accel.machines.machine import Direct
 from accel.simulate import clock, tree
 from accel.simulate.simulation import Run
 from configs.errors import InputError
@@ -53,7 +53,7 @@ def run(
 
     Raises:
       InputError: the rows are not whole images.
-      Lost: `edges` are too few.
+      LostResultError: `edges` are too few.
     """
     rows = x_GMK.shape[1]
     if positions < 1 or rows % positions:

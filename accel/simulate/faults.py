@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from accel.machine import Systolic
+from accel.machines.machine import Systolic
 from configs.checks import check_types, require
 
 Register = Literal["weight", "input", "sum"]

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
-from accel.machine import Systolic
+from accel.machines.machine import Systolic
 from accel.predict import closed_forms
 from accel.simulate.control import padded
 from accel.simulate.trace import Trace

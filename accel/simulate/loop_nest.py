@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32
 
-from accel.machine import Loop
+from accel.machines.machine import Loop
 
 
 class Product(NamedTuple):

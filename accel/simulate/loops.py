@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int8, Integer
 
-from accel.machine import Dot, Mac, Tile
+from accel.machines.machine import Dot, Mac, Tile
 from accel.simulate import mac, trees
 from accel.simulate.simulation import Run
 from configs.checks import require
@@ -22,7 +22,7 @@ def run(
 
     Raises:
       InputError: the storage of `machine` cannot hold the partial sums of a row.
-      Lost: `edges` are too few.
+      LostResultError: `edges` are too few.
     """
     if isinstance(machine, Mac):
         return mac.run(machine, x_GMK, w_KN, edges=edges)

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int8, Int32, Integer
 
-from accel.counters import Counters
-from accel.machine import Mac
+from accel.machines.counters import Counters
+from accel.machines.machine import Mac
 from accel.simulate import clock
 from accel.simulate.loop_nest import Place, Product, following, product, start
 from accel.simulate.simulation import Run
@@ -70,7 +70,7 @@ def run(
     """Steps the unit; phases: stream on a multiplication, stall on any other edge.
 
     Raises:
-      Lost: `edges` are too few.
+      LostResultError: `edges` are too few.
     """
     return clock.in_groups(
         partial(_step_group, machine, w_KN, edges),

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int8
 
-from accel.counters import PHASES, Counters
-from accel.simulate.simulation import Lost
+from accel.machines.counters import PHASES, Counters
+from accel.simulate.simulation import LostResultError
 
 _LOAD, _FILL, _STREAM, _DRAIN, _STALL = range(5)
 
@@ -40,7 +40,7 @@ def labels(bits: Bits, *, overlapped: bool = False) -> Int8[np.ndarray, " cycles
         the array once and drain it once; else each tile does.
 
     Raises:
-      Lost: no result came out.
+      LostResultError: no result came out.
     """
     begins = _rising(bits.loading) if bits.loading.any() else _rising(bits.active)
     starts = np.flatnonzero(begins)
@@ -56,7 +56,7 @@ def _label(bits: Bits, found: np.ndarray) -> int:
     """Labels what enters the array together; gives back its number of cycles."""
     streaming, captured = np.flatnonzero(bits.streaming), np.flatnonzero(bits.captured)
     if not (len(streaming) and len(captured)):
-        raise Lost("no result came out of the array; run more clock edges")
+        raise LostResultError("no result came out of the array; run more clock edges")
     first, last, end = int(streaming[0]), int(streaming[-1]), int(captured[-1]) + 1
     found[:first][bits.loading[:first]] = _LOAD
     found[:first][bits.active[:first]] = _FILL

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accel.counters import Counters
+from accel.machines.counters import Counters
 
 
 class Run(NamedTuple):
@@ -18,5 +18,5 @@ class Run(NamedTuple):
     counters: Counters
 
 
-class Lost(Exception):
+class LostResultError(Exception):
     """Results that were expected never came out of a machine, or not as announced."""

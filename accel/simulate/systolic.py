@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int8, Integer
 
-from accel.machine import Systolic
-from accel.simulate import lanes, stepping
+from accel.machines.machine import Systolic
+from accel.simulate import batched_tiles, register_level
 from accel.simulate.faults import NONE, Masks
 from accel.simulate.simulation import Run
 
@@ -23,17 +23,18 @@ def run(
 
     Args:
       literal: step every register by itself, as faults, shadow registers and os need;
-        single held registers have a faster form that holds the same (`rotating.py`).
+        single held registers have a faster form that holds the same
+        (`register_renaming.py`).
 
     Raises:
-      Lost: results are missing.
+      LostResultError: results are missing.
     """
     rotates = machine.dataflow != "os" and machine.weights == "single"
     if literal or not rotates or faults.keep:
-        return stepping.run(machine, x_GMK, w_KN, faults)
+        return register_level.run(machine, x_GMK, w_KN, faults)
     if machine.dataflow == "ws":
-        return lanes.run(machine, x_GMK, w_KN[None])
-    found = lanes.run(machine, w_KN.T[None], x_GMK.transpose(0, 2, 1))
+        return batched_tiles.run(machine, x_GMK, w_KN[None])
+    found = batched_tiles.run(machine, w_KN.T[None], x_GMK.transpose(0, 2, 1))
     counters = found.counters._replace(
         input_fetches=found.counters.weight_fetches,
         weight_fetches=found.counters.input_fetches,

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from jaxtyping import Integer
 
-from accel.counters import PHASES
-from accel.machine import Systolic
+from accel.machines.counters import PHASES
+from accel.machines.machine import Systolic
 from accel.simulate.control import HeldTiles, SumTiles
 from accel.simulate.faults import NONE, Masks
 from accel.simulate.phases import Bits, labels
-from accel.simulate.stepping import SURPLUS, start
+from accel.simulate.register_level import SURPLUS, start
 from configs.errors import InputError
 
 # Values of all registers together: what a trace may take of memory and of a file.
@@ -54,7 +54,7 @@ def record(
 
     Raises:
       InputError: the trace would be too large to look at.
-      Lost: no result came out.
+      LostResultError: no result came out.
     """
     tiles = cut(machine, x_MK, w_KN)
     state, advance = start(tiles, faults, record=True)

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int8, Int32, Integer
 
-from accel.counters import Counters
-from accel.machine import Dot, Loop, Tile
+from accel.machines.counters import Counters
+from accel.machines.machine import Dot, Loop, Tile
 from accel.simulate import clock, tree
 from accel.simulate.loop_nest import Place, Product, following, product, start
 from accel.simulate.simulation import Run
@@ -75,7 +75,7 @@ def run(
     """Steps the trees; phases: stream when the accumulators take a slice, fill before.
 
     Raises:
-      Lost: `edges` are too few.
+      LostResultError: `edges` are too few.
     """
     built = shape(machine)
     return clock.in_groups(

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int8, Int32, Integer
 
-from accel.counters import Counters
+from accel.machines.counters import Counters
 from accel.simulate import clock
 from accel.simulate.loop_nest import Place, Product, following, product, start
 from accel.simulate.simulation import Run
@@ -55,7 +55,7 @@ def run(
       repeats: groups.
 
     Raises:
-      Lost: `edges` are too few.
+      LostResultError: `edges` are too few.
     """
     return clock.in_groups(
         partial(_step_group, width, w_KN, repeats, edges),

@@ -1,8 +1,8 @@
 """The mapping rule over all buffers: which blocks each layer gets, before anything runs.
 
-The rule (`accel.cost.rule`) looks at capacities and the array's columns only. Few mappings
-come out, however many capacities there are: a layer's `options`, which the device prices
-once for an array and bandwidth; every design then looks up its own.
+The rule (`accel.cost.fixed_mapping`) looks at capacities and the array's columns only. Few
+mappings come out, however many capacities there are: a layer's `options`, which the device
+prices once for an array and bandwidth; every design then looks up its own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from accel.cost.mapping import Mapping, narrower
-from accel.cost.walk import SUM_BYTES
-from accel.cost.work import Work, packed
+from accel.cost.reference import SUM_BYTES
 from accel.sweep.space import Space
+from accel.workload.layer import LayerWorkload, packed
 from configs.errors import InputError
 
 # Blocks of weights: columns of the array, all of them, slices for the first capacity on.
@@ -72,7 +72,7 @@ class _Candidates(NamedTuple):
     count: np.ndarray
 
 
-def candidates(work: Work) -> list[Mapping]:
+def candidates(work: LayerWorkload) -> list[Mapping]:
     """Blocks of rows that the rule tries, ascending: pieces of one row, strips, then whole
     images."""
     size = {"K": work.K, "N": work.N}
@@ -85,7 +85,7 @@ def candidates(work: Work) -> list[Mapping]:
     return pieces + blocks + whole
 
 
-def _cut(work: Work) -> _Candidates:
+def _cut(work: LayerWorkload) -> _Candidates:
     found = []
     for mapping in candidates(work):
         parts = [_part(mapping, *part) for part in mapping.pieces(work)]
@@ -94,7 +94,7 @@ def _cut(work: Work) -> _Candidates:
     return _Candidates(*np.array(found, np.int64).transpose(2, 1, 0))
 
 
-def _part(mapping: Mapping, work: Work, count: int) -> tuple[int, ...]:
+def _part(mapping: Mapping, work: LayerWorkload, count: int) -> tuple[int, ...]:
     image = mapping.strip * work.out_cols
     trips = mapping.trips(work)["M"]
     strips = mapping.strip < work.out_rows
@@ -104,7 +104,7 @@ def _part(mapping: Mapping, work: Work, count: int) -> tuple[int, ...]:
     return trips, rows, left * image, mapping.images * strip, left * strip, count
 
 
-def kept(works: Sequence[Work], activation_bytes: np.ndarray) -> tuple:
+def kept(works: Sequence[LayerWorkload], activation_bytes: np.ndarray) -> tuple:
     """Whether inputs and outputs stay on the chip, [layers, capacities] each.
 
     Between chained neighbours, both of which fit: input and output bytes <= capacity.
@@ -117,7 +117,7 @@ def kept(works: Sequence[Work], activation_bytes: np.ndarray) -> tuple:
     return np.concatenate([none, between]), np.concatenate([between, none])
 
 
-def choose(works: Sequence[Work], space: Space) -> Choices:
+def choose(works: Sequence[LayerWorkload], space: Space) -> Choices:
     """Applies the rule to every combination of capacities and columns.
 
     Raises:
@@ -141,7 +141,9 @@ def choose(works: Sequence[Work], space: Space) -> Choices:
     return _gathered(tables, codes, blamed, space)
 
 
-def _layer(work: Work, cut: _Candidates, space: Space, inputs_kept, outputs_kept) -> tuple:
+def _layer(
+    work: LayerWorkload, cut: _Candidates, space: Space, inputs_kept, outputs_kept
+) -> tuple:
     """Candidate and weights of one layer, as `_code` joins them, or -1, [cols, A, W, S];
     and why there is none."""
     A, W, S = (np.array(getattr(space, n)) for n in REASONS[:3])

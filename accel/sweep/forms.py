@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from accel.cost.work import packed
-from accel.counters import Counters
+from accel.machines.counters import Counters
 from accel.predict import closed_forms
 from accel.sweep.space import Flow
+from accel.workload.layer import packed
 from configs.errors import unknown
 
 Array = Any
@@ -65,7 +65,7 @@ class Period(NamedTuple):
     moved: Array
 
 
-class Work(NamedTuple):
+class BlockCycles(NamedTuple):
     """Cycles of the array in a block, by its place: of [m or m_last, n or n_last]."""
 
     inner: Array
@@ -130,7 +130,7 @@ def all_outputs(b: Blocks) -> Array:
     return (each * count).sum(0)
 
 
-def periods(b: Blocks, work: Work) -> tuple[list[Period], list[Array]]:
+def periods(b: Blocks, work: BlockCycles) -> tuple[list[Period], list[Array]]:
     """Periods that stand for all of a layer, and what the DMA moves before and after.
 
     In a period the DMA writes what the block before has left and reads what the next one
@@ -170,7 +170,7 @@ def periods(b: Blocks, work: Work) -> tuple[list[Period], list[Array]]:
     return found, ends
 
 
-def sliced_periods(b: Blocks, full: Work, last: Work) -> list[Period]:
+def sliced_periods(b: Blocks, full: BlockCycles, last: BlockCycles) -> list[Period]:
     """The same where K is cut into T_K > 1 slices: full ones and the last one.
 
     Every block needs weights of its own. Sums stay while the slices follow each other, so

@@ -9,13 +9,13 @@ import numpy as np
 
 from accel.cost import narrow, sram
 from accel.cost.energy import Capacities, Prices, prices, static_per_cycle
+from accel.cost.energy_table import EnergyTable
 from accel.cost.mapping import narrower
-from accel.cost.preset import Preset
-from accel.cost.walk import SUM_BYTES
-from accel.cost.work import Work
+from accel.cost.reference import SUM_BYTES
 from accel.sweep import choices as rule
 from accel.sweep.program import BLOCK, Tables
 from accel.sweep.space import FLOWS, Space, area_of_pe
+from accel.workload.layer import LayerWorkload
 from configs.errors import InputError
 
 # Rates evaluated together.
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
         return self.choices.legal.sum(1)[cols]
 
 
-def make(works: Sequence[Work], space: Space, preset: Preset) -> Plan:
+def make(works: Sequence[LayerWorkload], space: Space, preset: EnergyTable) -> Plan:
     """Everything that is known before the first design.
 
     Raises:
@@ -101,7 +101,7 @@ def _in_blocks(chosen: rule.Choices) -> np.ndarray:
     return np.ascontiguousarray(blocked.astype(np.int32))
 
 
-def _rates(space: Space, preset: Preset) -> tuple[np.ndarray, int]:
+def _rates(space: Space, preset: EnergyTable) -> tuple[np.ndarray, int]:
     """[blocks, 6, rates]: see `Tables.rates`."""
     bandwidth, clock = (
         grid.ravel().astype(np.float64)
@@ -116,7 +116,7 @@ def _rates(space: Space, preset: Preset) -> tuple[np.ndarray, int]:
     return np.ascontiguousarray(rows.reshape(6, -1, size).transpose(1, 0, 2)), size
 
 
-def _buffers(space: Space, preset: Preset) -> dict[str, np.ndarray]:
+def _buffers(space: Space, preset: EnergyTable) -> dict[str, np.ndarray]:
     """[blocks, BLOCK] each, float64."""
     axes = [np.array(getattr(space, name), np.int64) for name in rule.REASONS[:3]]
     grids = [grid.ravel() for grid in np.meshgrid(*axes, indexing="ij")]
@@ -131,7 +131,7 @@ def _buffers(space: Space, preset: Preset) -> dict[str, np.ndarray]:
     }
 
 
-def _plain_prices(works: Sequence[Work], preset: Preset) -> Prices:
+def _plain_prices(works: Sequence[LayerWorkload], preset: EnergyTable) -> Prices:
     """Prices without buffers and static power, which depend on other axes; of a MAC by
     layer, [layers, 1]."""
     full = prices(preset, Capacities(1, 1, 1, 1), clock_mhz=1)
@@ -141,7 +141,9 @@ def _plain_prices(works: Sequence[Work], preset: Preset) -> Prices:
     return full._replace(static=0, mac=np.array(macs, np.int64), **none)
 
 
-def require_exact(works: Sequence[Work], space: Space, preset: Preset) -> tuple[int, int]:
+def require_exact(
+    works: Sequence[LayerWorkload], space: Space, preset: EnergyTable
+) -> tuple[int, int]:
     """Bounds every count of every design, in Python integers: most cycles and energy."""
     clock = space.clock_mhz[-1]
     most = max(w.input_bytes + w.K * w.N + 2 * w.output_bytes for w in works)
@@ -152,7 +154,9 @@ def require_exact(works: Sequence[Work], space: Space, preset: Preset) -> tuple[
     return cycles, joules
 
 
-def bounds(works: Sequence[Work], space: Space, preset: Preset) -> tuple[int, int]:
+def bounds(
+    works: Sequence[LayerWorkload], space: Space, preset: EnergyTable
+) -> tuple[int, int]:
     """Cycles and energy that no design of the space exceeds.
 
     Static power runs for busy cycles, which are longest at the slowest clock, and while
@@ -174,7 +178,7 @@ def bounds(works: Sequence[Work], space: Space, preset: Preset) -> tuple[int, in
     return cycles, joules
 
 
-def _most(work: Work, space: Space) -> tuple[int, int, int, int]:
+def _most(work: LayerWorkload, space: Space) -> tuple[int, int, int, int]:
     """Most busy cycles, bytes between buffers and array, bytes of DRAM, and blocks.
 
     The smallest sides make the most tiles, the largest the longest; blocks of rows are
@@ -201,7 +205,7 @@ def _most(work: Work, space: Space) -> tuple[int, int, int, int]:
     return busy, buffers, moved, rows * tiles_N * slices
 
 
-def _pieces(work: Work, space: Space) -> int:
+def _pieces(work: LayerWorkload, space: Space) -> int:
     """Most pieces that the rows of a layer are cut into, beside the smallest buffers."""
     wide = min(work.N, space.cols[-1])
     for cols in (work.out_cols, *narrower(work)):
@@ -214,7 +218,7 @@ def _pieces(work: Work, space: Space) -> int:
     return -(-work.out_cols // cols)
 
 
-def _depth(work: Work, space: Space) -> int:
+def _depth(work: LayerWorkload, space: Space) -> int:
     """Fewest terms of K in a block, beside the smallest weight buffer."""
     wide = min(work.N, space.cols[-1])
     room = 8 * (space.weight_bytes[0] // 2) // (work.weight_bits * wide)
@@ -223,7 +227,7 @@ def _depth(work: Work, space: Space) -> int:
     return max(1, min(room, space.rows[0]))
 
 
-def _dearest(space: Space, preset: Preset) -> Prices:
+def _dearest(space: Space, preset: EnergyTable) -> Prices:
     """The highest of every price in the space, as far as its ends tell: prices of an SRAM
     rise or fall between table points, whose own prices count too."""
     capacities = {getattr(space, name)[end] for name in rule.REASONS[:3] for end in (0, -1)}

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from accel.cost.preset import Preset
-from accel.cost.work import Work
+from accel.cost.energy_table import EnergyTable
 from accel.sweep.refine import LayerCost, layers
 from accel.sweep.space import Design, Space
+from accel.workload.layer import LayerWorkload
 from train.plots import BLUE, GRAY, GREEN, INK, ORANGE, canvas, dress, save, short
 
 NAMES = ("front.png", "heat.png", "roofline.png")
@@ -24,9 +24,9 @@ _NAMED = (ORANGE, GREEN, "#cc79a7", "#e69f00", INK)
 def draw(
     folder: Path,
     summary: Mapping[str, Any],
-    works: Sequence[Work],
+    works: Sequence[LayerWorkload],
     space: Space,
-    preset: Preset,
+    preset: EnergyTable,
 ) -> list[Path]:
     """Writes `NAMES`; the roofline is that of the best energy-delay design."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,15 +17,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from accel.cost.access_counts import moved
 from accel.cost.closed_form import Totals
 from accel.cost.energy import Prices, energy
-from accel.cost.movement import moved
-from accel.cost.work import Bits
-from accel.counters import Counters
+from accel.machines.counters import Counters
 from accel.sweep import forms
 from accel.sweep.choices import Options
 from accel.sweep.metrics import METRICS
 from accel.sweep.space import Flow
+from accel.workload.layer import Bits
 
 Array = Any
 
@@ -113,7 +113,7 @@ def blocks(tables: Tables, rows: Array, cols: Array) -> forms.Blocks:
 
 def _counted(
     b: forms.Blocks, dataflow: Flow, rows, cols
-) -> tuple[list[forms.Work], Counters]:
+) -> tuple[list[forms.BlockCycles], Counters]:
     """Cycles of the array in each kind of block, and its counters over all blocks.
 
     Where K is cut, of blocks of a full slice first, then of the last one.
@@ -129,7 +129,7 @@ def _counted(
             jnp.sum(jnp.broadcast_to(value, times.shape) * times, axis=0)
             for value in counters
         ))  # fmt: skip
-        works.append(forms.Work(*jnp.broadcast_to(counters.cycles, count.shape)))
+        works.append(forms.BlockCycles(*jnp.broadcast_to(counters.cycles, count.shape)))
         total = some if total is None else Counters(*map(jnp.add, total, some))
     return works, total
 
@@ -182,7 +182,9 @@ def _priced(tables: Tables, b: forms.Blocks, dataflow: Flow, rows, cols) -> tupl
     return works, Priced(*(v.astype(jnp.float64) for v in whole))
 
 
-def _periods(b: forms.Blocks, works: list[forms.Work]) -> tuple[list[forms.Period], list]:
+def _periods(
+    b: forms.Blocks, works: list[forms.BlockCycles]
+) -> tuple[list[forms.Period], list]:
     """Of the options whose K is whole, and of those where it is cut."""
     found, ends = forms.periods(b, works[0])
     if b.T_K is None:

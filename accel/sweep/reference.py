@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from accel.cost import rule
+from accel.cost import fixed_mapping
+from accel.cost.access_counts import held, moved
 from accel.cost.energy import energy
-from accel.cost.movement import held, moved
+from accel.cost.energy_table import EnergyTable
 from accel.cost.narrow import priced
-from accel.cost.preset import Preset
-from accel.cost.walk import walk
-from accel.cost.work import Work
+from accel.cost.reference import walk
 from accel.sweep.refine import energy_prices
 from accel.sweep.space import Design
+from accel.workload.layer import LayerWorkload
 
 
-def metrics(works: Sequence[Work], design: Design, preset: Preset) -> dict[str, float]:
+def metrics(
+    works: Sequence[LayerWorkload], design: Design, preset: EnergyTable
+) -> dict[str, float]:
     """All of `accel.sweep.metrics.METRICS`.
 
     Raises:
@@ -28,8 +30,8 @@ def metrics(works: Sequence[Work], design: Design, preset: Preset) -> dict[str, 
     machine, memory = design.machine, design.memory
     names = ("cycles", "compute", "dram_inputs", "dram_weights", "dram_outputs")
     found = dict.fromkeys((*names, "energy", "chip_bytes"), 0)
-    for work, places in zip(works, rule.kept(list(works), memory), strict=True):
-        mapping = rule.fixed(work, machine, memory, places)
+    for work, places in zip(works, fixed_mapping.kept(list(works), memory), strict=True):
+        mapping = fixed_mapping.fixed(work, machine, memory, places)
         walked = walk(machine, replace(work, repeats=1), memory, mapping, places)
         kind = {"held": held(machine), "bits": work.bits}
         traffic = moved(walked.counters, walked, sums=work.M * work.N, **kind)

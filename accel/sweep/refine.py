@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from accel.cost import mapper, narrow, rule
+from accel.cost import fixed_mapping, mapper, narrow
 from accel.cost.energy import Capacities, prices
-from accel.cost.preset import Preset
-from accel.cost.work import Work
+from accel.cost.energy_table import EnergyTable
 from accel.sweep.front import Front, knees
 from accel.sweep.metrics import METRICS, RATE
 from accel.sweep.space import Design, Space
+from accel.workload.layer import LayerWorkload
 
 # What a mapping does not change.
 _KEPT = ("area", *RATE)
@@ -40,18 +40,22 @@ class LayerCost(NamedTuple):
 
 
 def layers(
-    works: Sequence[Work], design: Design, preset: Preset, *, best: bool = False
+    works: Sequence[LayerWorkload],
+    design: Design,
+    preset: EnergyTable,
+    *,
+    best: bool = False,
 ) -> list[LayerCost]:
     """What each layer costs by the fixed rule, or with the best mapping."""
     machine, memory = design.machine, design.memory
     price = energy_prices(design, preset)
     found = []
-    for work, places in zip(works, rule.kept(list(works), memory), strict=True):
+    for work, places in zip(works, fixed_mapping.kept(list(works), memory), strict=True):
         if best:
             chosen = mapper.choose(work, machine, memory, places, objective=OBJECTIVE)
             mapping = chosen.mapping
         else:
-            mapping = rule.fixed(work, machine, memory, places)
+            mapping = fixed_mapping.fixed(work, machine, memory, places)
         paid = narrow.priced(price, preset, work.bits)
         cost = mapper.evaluate(work, machine, memory, mapping, places, paid)
         dram = sum(cost.totals[2:])
@@ -61,7 +65,7 @@ def layers(
     return found
 
 
-def energy_prices(design: Design, preset: Preset):
+def energy_prices(design: Design, preset: EnergyTable):
     """Prices of a design's energies; inputs and outputs share a buffer."""
     a, w, s = design.activation_bytes, design.weight_bytes, design.sum_bytes
     return prices(preset, Capacities(a, w, s, a), clock_mhz=design.clock_mhz)
@@ -97,9 +101,9 @@ def ranked(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def refine(
     front: Sequence[dict[str, Any]],
-    works: Sequence[Work],
+    works: Sequence[LayerWorkload],
     space: Space,
-    preset: Preset,
+    preset: EnergyTable,
     *,
     progress: Callable[[int, int], None] = lambda done, size: None,
 ) -> list[dict[str, Any]]:

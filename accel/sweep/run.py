@@ -16,10 +16,9 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from accel.cost.preset import Preset
-from accel.cost.rule import fixed, kept
+from accel.cost.energy_table import EnergyTable
+from accel.cost.fixed_mapping import fixed, kept
 from accel.cost.too_small import TooSmall
-from accel.cost.work import Work
 from accel.sweep import front as fronts
 from accel.sweep import plan as plans
 from accel.sweep import program, state
@@ -27,6 +26,7 @@ from accel.sweep.front import Front
 from accel.sweep.metrics import HEAT, METRICS
 from accel.sweep.space import Space
 from accel.sweep.summary import summary
+from accel.workload.layer import LayerWorkload
 from configs.errors import InputError
 
 # Points of the front that the device compares with, and rows evaluated in one go.
@@ -39,9 +39,9 @@ _SAVE_S = 5.0
 
 
 def sweep(
-    works: Sequence[Work],
+    works: Sequence[LayerWorkload],
     space: Space,
-    preset: Preset,
+    preset: EnergyTable,
     *,
     objectives: Sequence[str] = fronts.DEFAULT,
     state_path: Path | None = None,
@@ -115,7 +115,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _refuse(works: Sequence[Work], space: Space) -> NoReturn:
+def _refuse(works: Sequence[LayerWorkload], space: Space) -> NoReturn:
     """No design is legal: says so of the one with the largest buffers."""
     last = {name: getattr(space, name)[-1] for name in plans.rule.REASONS[:3]}
     design = replace(space.design(0), **last)

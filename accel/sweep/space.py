@@ -13,9 +13,9 @@ from itertools import pairwise
 from math import prod
 from typing import Any, Literal, get_args
 
-from accel.cost.memory import Memory
-from accel.cost.work import Work
-from accel.machine import Systolic
+from accel.machines.machine import Systolic
+from accel.machines.memory import Memory
+from accel.workload.layer import LayerWorkload
 from configs.checks import brief, check_types, require
 from configs.errors import InputError
 
@@ -161,7 +161,7 @@ def _ends(axis: Sequence) -> tuple:
     return axis[0], axis[-1]
 
 
-def around(works: Sequence[Work]) -> Space:
+def around(works: Sequence[LayerWorkload]) -> Space:
     """A space for a network: arrays and buffers from small ones to more than it can use.
 
     Capacities are powers of two, from the first in which the smallest blocks of every

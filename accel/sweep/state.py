@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from accel.cost.preset import Preset
-from accel.cost.work import Work
+from accel.cost.energy_table import EnergyTable
 from accel.sweep.front import Front, empty
 from accel.sweep.metrics import HEAT, METRICS
 from accel.sweep.space import Space
+from accel.workload.layer import LayerWorkload
 from configs.errors import InputError
 from train.rundir import write_bytes
 
@@ -26,7 +26,7 @@ _FORMAT = 2
 
 
 def identity(
-    works: Sequence[Work], space: Space, preset: Preset, names: Sequence[str]
+    works: Sequence[LayerWorkload], space: Space, preset: EnergyTable, names: Sequence[str]
 ) -> str:
     """SHA-256 of everything that the result of a sweep depends on."""
     parts = {

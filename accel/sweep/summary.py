@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from accel.cost.preset import Preset
-from accel.cost.work import Work
+from accel.cost.energy_table import EnergyTable
 from accel.sweep.choices import REASONS
 from accel.sweep.front import Front, knees
 from accel.sweep.metrics import HEAT, METRICS, WHOLE
 from accel.sweep.space import Space
+from accel.workload.layer import LayerWorkload
 
 RULE = (
     "Fixed mapping rule: loops M, N, K; all of N if the weights fit, else one array of "
@@ -36,8 +36,8 @@ def row(space: Space, index: int, values: np.ndarray) -> dict[str, Any]:
 
 def summary(
     plan: Any,
-    works: Sequence[Work],
-    preset: Preset,
+    works: Sequence[LayerWorkload],
+    preset: EnergyTable,
     objectives: Sequence[str],
     found: dict[str, Any],
     clocked: dict[str, float],

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from accel.gemm import Gemm
-from accel.tpu import clock, fit, latency, maxplus, paper, work
-from accel.tpu import table as kinds
-from accel.tpu.counts import Counts, count
-from accel.tpu.latency import Response
-from accel.tpu.layout import place
+from accel.tpu.isa.layout import place
 from accel.tpu.machine import TpuMachine
-from accel.tpu.paper import App
-from accel.tpu.schedule import is_placed, steps, with_tiles
-from accel.tpu.table import Table, table
+from accel.tpu.paper import calibration, latency, paper
+from accel.tpu.paper.latency import Response
+from accel.tpu.paper.paper import App
+from accel.tpu.sim import clock, maxplus, work
+from accel.tpu.sim import table as kinds
+from accel.tpu.sim.counts import Counts, count
+from accel.tpu.sim.schedule import is_placed, steps, with_tiles
+from accel.tpu.sim.table import Table, table
+from accel.workload.gemm import Gemm
 from configs.errors import InputError
 from configs.network import Network
 from configs.program import Program
@@ -38,7 +39,7 @@ def explain(
     batch: int,
     machine: TpuMachine,
     *,
-    batches: int = fit.BATCHES,
+    batches: int = calibration.BATCHES,
     speed: int = 1,
 ) -> dict[str, Any]:
     """Cycles, shares, layers and roofline of `batches` batches back to back.
@@ -56,7 +57,7 @@ def explain(
     rows = table(work.rows(todo, machine))
     times = clock.run(rows, fifo=machine.fifo_tiles)
     counts = count(rows, times, side=machine.side)
-    macs, weights = fit.macs(todo), _weights(todo)
+    macs, weights = calibration.macs(todo), _weights(todo)
     seconds = counts.cycles / machine.clock_hz
     found: dict[str, Any] = {
         "machine": {**vars(machine), "name": machine.name},
@@ -121,7 +122,7 @@ def respond(
     """Response time against batch under a load, and the largest batch within a limit.
 
     `whole`: all that the compiled program does, of a network that is no chain too
-    (`accel.tpu.schedule.steps`).
+    (`accel.tpu.sim.schedule.steps`).
     """
     speed = subject.speed.value if isinstance(subject, App) else 1
     todo = workload(subject, machine, speed, whole=whole)
@@ -244,7 +245,7 @@ def _roofline(
     macs: int, weights: int, operations_per_s: float, machine: TpuMachine
 ) -> dict[str, Any]:
     """MACs for each weight byte against the machine's ridge; 2 operations a MAC."""
-    intensity, ridge = macs / weights, fit.ridge(machine)
+    intensity, ridge = macs / weights, calibration.ridge(machine)
     peak = 2 * machine.multipliers * machine.clock_hz
     return {
         "macs_per_weight_byte": intensity,

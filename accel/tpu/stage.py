@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from accel import subject
-from accel.stage import refuse_existing
 from accel.tpu import explain
-from accel.tpu.assembler import disassemble
-from accel.tpu.compiler import compile_network
-from accel.tpu.execution import executed
+from accel.tpu.isa.assembler import disassemble
+from accel.tpu.isa.compiler import compile_network
 from accel.tpu.machine import TpuMachine
+from accel.tpu.sim.execution import executed
+from accel.verify import quantised_run
+from accel.verify.stage import refuse_existing
 from train import rundir
 from train.versions import versions
 from train.where import Where
@@ -54,7 +54,7 @@ def run_tpu(
     out = folder / "accel" / machine.name
     what = f"a run on {machine.name}"
     refuse_existing(out / FILE, folder, what, overwrite)
-    given = subject.load(folder, images, where)
+    given = quantised_run.load(folder, images, where)
     batch = min(batch, len(given.images))
     program = compile_network(given.network, batch, machine)
     with rundir.lock(out):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from accel.tpu.isa import OPERAND_NAMES
-from accel.tpu.program import Tensor
+from accel.tpu.isa.isa import OPERAND_NAMES
+from accel.tpu.isa.program import Tensor
 from configs import program as nodes
 from configs.errors import InputError
 from configs.program import Step

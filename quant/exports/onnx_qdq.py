@@ -1,8 +1,8 @@
 """ONNX for ONNX Runtime: the file, its session, and what every layer in it computes.
 
 ONNX Runtime fuses the real arithmetic of `onnx_graph` into kernels that add integer
-products in int32 and round rint(float32(sum) * float32(scale)); `quant.certificate` says
-why that equals ours. This needs its graph optimisations, so they are always on.
+products in int32 and round rint(float32(sum) * float32(scale)); `quant.float32_rounding`
+says why that equals ours. This needs its graph optimisations, so they are always on.
 """
 
 from __future__ import annotations

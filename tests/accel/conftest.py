@@ -3,10 +3,11 @@
 import pytest
 import quantised
 
-from accel import cli, stage
-from accel.machine import Systolic
-from accel.matmul import Setup
-from accel.simulate import lanes, stepping
+from accel.cli import main as cli
+from accel.machines.machine import Systolic
+from accel.simulate import batched_tiles, register_level
+from accel.verify import stage
+from accel.verify.run import Setup
 
 # A small array, few images, and a last batch that is not full.
 IMAGES = 3
@@ -68,8 +69,8 @@ def main(monkeypatch):
 def small_programs():
     """Few programs, and pieces, groups and chunks are met everywhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stepping, "_PIECE", 64)
-        patch.setattr(stepping, "_PLANE", 1)
-        patch.setattr(lanes, "_EDGES", 64)
-        patch.setattr(lanes, "_MOST_LANES", 2)
+        patch.setattr(register_level, "_PIECE", 64)
+        patch.setattr(register_level, "_PLANE", 1)
+        patch.setattr(batched_tiles, "_EDGES", 64)
+        patch.setattr(batched_tiles, "_MOST_LANES", 2)
         yield

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import quantised
 
-from accel import stage
-from accel.machine import Systolic
-from accel.matmul import Setup
+from accel.machines.machine import Systolic
+from accel.verify import stage
+from accel.verify.run import Setup
 from configs import registry, schema, stored
 from configs.network import Conv, Dense, GlobalPool, Network, Pool
 from quant import fast, files

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from accel import verify
-from accel.machine import Systolic
-from accel.matmul import Setup
+from accel.machines.machine import Systolic
+from accel.verify import verify
+from accel.verify.run import Setup
 from configs.network import Concat, Conv, Dense, GlobalPool, Network, Pool, Residual
 from configs.program import Concat as Joined
 from configs.program import Slice

@@ -4,9 +4,9 @@ import graphs
 import integers
 import pytest
 
-from accel.machine import Systolic
-from accel.matmul import Setup
-from accel.verify import verify
+from accel.machines.machine import Systolic
+from accel.verify.run import Setup
+from accel.verify.verify import verify
 
 pytestmark = pytest.mark.usefixtures("small_programs")
 

@@ -3,9 +3,9 @@
 import integers
 import pytest
 
-from accel.machine import Systolic
-from accel.matmul import Setup
-from accel.verify import verify
+from accel.machines.machine import Systolic
+from accel.verify.run import Setup
+from accel.verify.verify import verify
 from configs.registry import load_experiment
 from configs.schema import Data
 from train import data

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from accel.gemm import Gemm
-from accel.machine import Systolic
-from accel.simulate import lanes, systolic
+from accel.machines.machine import Systolic
+from accel.simulate import batched_tiles, systolic
+from accel.workload.gemm import Gemm
 from benchmarks import scalesim_peer, sim_speed, sim_turns
 from configs.errors import InputError
 
@@ -73,7 +73,7 @@ def test_a_short_run_ends_with_all_figures_in_one_line(fake):
     ],
 )
 def test_wrong_options_are_refused(arguments, message, monkeypatch, capsys):
-    from train.cli import guarded
+    from train.console import guarded
 
     monkeypatch.setattr(sys, "argv", ["sim_speed", "--smoke", *arguments])
     try:
@@ -111,9 +111,9 @@ def test_ratios_and_aims_come_from_the_rates():
 @pytest.mark.parametrize("size", sorted(sim_speed.AIMS))
 def test_a_product_fills_whole_programs_of_both_cores(size):
     tiles = sim_turns.side_by_side(size, 2, 1e6)
-    plan = lanes.Plan.made(tiles.array, sim_turns.M, tiles.wide)
+    plan = batched_tiles.Plan.made(tiles.array, sim_turns.M, tiles.wide)
     full = plan.blocks * plan.lanes
-    assert [len(group) for group in lanes._groups(plan, tiles.wide)] == [full, full]
+    assert [len(group) for group in batched_tiles._groups(plan, tiles.wide)] == [full, full]
 
 
 @pytest.mark.parametrize("cycles", [1, 1e4, 1e5])
@@ -161,7 +161,7 @@ def test_all_runs_of_the_literal_array_are_counted():
 
 def test_the_inner_loop_computes_products_on_every_device():
     size, devices = 16, jax.local_devices()
-    plan = lanes.Plan.made(Systolic(rows=size, cols=size), sim_turns.M, 1 << 20)
+    plan = batched_tiles.Plan.made(Systolic(rows=size, cols=size), sim_turns.M, 1 << 20)
     turn = sim_turns.inner_loop(size, 1)
     each = plan.blocks * plan.lanes * sim_turns.Tiles(size, 1, 1).cycles
     assert turn.count == len(devices) * each

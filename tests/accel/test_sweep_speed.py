@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel.cost.presets import PRESETS
-from accel.cost.work import Work
+from accel.cost.energy_tables import TABLES
 from accel.sweep import reference
 from accel.sweep.space import Space
+from accel.workload.layer import LayerWorkload
 from benchmarks import sweep_speed
 from configs.errors import InputError
 
 ROOT = Path(sweep_speed.__file__).parents[1]
-WORKS = [Work(name="dense", images=3, row_bytes=40, K=40, N=12)]
+WORKS = [LayerWorkload(name="dense", images=3, row_bytes=40, K=40, N=12)]
 SPACE = Space(
     rows=(4, 8), cols=(4,), dram_mb_per_s=(100, 900), clock_mhz=(100, 700),
     activation_bytes=(80, 400), weight_bytes=(3, 900), sum_bytes=(100, 400),
@@ -51,7 +51,7 @@ def test_a_space_grows_to_the_size_asked():
 
 
 def test_designs_are_compared_with_the_reference(monkeypatch):
-    preset = PRESETS["tpuv4i_7nm"]
+    preset = TABLES["tpuv4i_7nm"]
     legal = sweep_speed.checked(WORKS, SPACE, preset, 12)
     assert 0 < legal < 12
     good = reference.metrics
@@ -71,7 +71,7 @@ def test_designs_are_compared_with_the_reference(monkeypatch):
     ],
 )
 def test_wrong_options_are_refused(arguments, message, monkeypatch, capsys):
-    from train.cli import guarded
+    from train.console import guarded
 
     monkeypatch.setattr(sys, "argv", ["sweep_speed", *arguments])
     assert guarded(sweep_speed.main) == 2

@@ -24,7 +24,7 @@ from configs.network import (
     Pool,
     Residual,
 )
-from quant import exports, proof
+from quant import equivalence, exports
 
 ACTIVATIONS = ("identity", "relu", "relu6", "softplus", "sigmoid", "tanh")
 EXAMPLES = 3
@@ -168,10 +168,10 @@ def test_every_runtime_computes_every_layer_alike(row):
     def compare(example):
         net, images = example
         contents = {name: exports.module(name).encode(net) for name in exports.FORMATS}
-        expected, verdict = proof.judge(net, images)
+        expected, verdict = equivalence.judge(net, images)
         assert verdict.mismatches == 0
-        right = {s.layer.name: s.output for s in proof.normative.steps(net, images)}
-        for runtime in proof.runtimes(net, contents):
+        right = {s.layer.name: s.output for s in equivalence.normative.steps(net, images)}
+        for runtime in equivalence.runtimes(net, contents):
             np.testing.assert_array_equal(runtime.run(images), expected, runtime.name)
             for name, found in runtime.layers(images).items():
                 assert found.dtype == right[name].dtype, (runtime.name, name)

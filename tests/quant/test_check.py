@@ -8,7 +8,7 @@ import pytest
 import quantised
 
 from configs.errors import InputError
-from quant import exports, proof
+from quant import equivalence, exports
 from quant.check import check
 from quant.exports import onnx_qdq, stablehlo
 
@@ -163,9 +163,11 @@ def test_a_runtime_that_computes_something_else_is_named(folder, monkeypatch):
 
 def test_the_images_reach_both_ends(folder, monkeypatch):
     seen = []
-    real = proof.judge
+    real = equivalence.judge
     monkeypatch.setattr(
-        proof, "judge", lambda network, images: seen.append(images) or real(network, images)
+        equivalence,
+        "judge",
+        lambda network, images: seen.append(images) or real(network, images),
     )
     check(folder)
     (images,) = seen

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quant.certificate import nearest_agreeing
 from quant.fake import dyadic, fake_quantize, power_of_two, round_ste, straight_through
+from quant.float32_rounding import nearest_agreeing
 
 # One value of x / step below the range, at several places inside, and above it.
 LOW, HIGH = -4, 3

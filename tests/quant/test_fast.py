@@ -12,7 +12,7 @@ from integers import SPECS, filled, images, networks, spec
 
 from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
 from quant import execute, fast, normative
-from quant.certificate import nearest_agreeing
+from quant.float32_rounding import nearest_agreeing
 from quant.network import Format, IntNetwork, Weighted
 
 

@@ -26,7 +26,7 @@ def tensors(folder) -> bytes:
 
 def interrupt_at(call: int, monkeypatch) -> None:
     """Ctrl-C while the training with fake quantisation computes its nth piece."""
-    real, calls = session.Session._piece, []
+    real, calls = session.Trainer._piece, []
 
     def piece(self, interruptions):
         calls.append(1)
@@ -34,7 +34,7 @@ def interrupt_at(call: int, monkeypatch) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         return real(self, interruptions)
 
-    monkeypatch.setattr(session.Session, "_piece", piece)
+    monkeypatch.setattr(session.Trainer, "_piece", piece)
 
 
 @pytest.mark.slow
@@ -146,13 +146,13 @@ def test_a_killed_run_goes_on_to_the_same_bits(run, fine_tuned_run):
     doomed = """
 import os, signal
 from train import session
-real, calls = session.Session.save, []
+real, calls = session.Trainer.save, []
 def save(self):
     real(self)
     calls.append(1)
     if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-session.Session.save = save
+session.Trainer.save = save
 """
     arguments = ["--run", str(run), "--epochs", "2", "--calibration-images", "64"]
     code = quantised.QUICK + doomed + quantised.MAIN

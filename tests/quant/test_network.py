@@ -11,7 +11,7 @@ from configs.errors import InputError
 from configs.network import Dense, Flatten, Network
 from configs.program import Pad
 from quant import normative
-from quant.certificate import nearest_agreeing
+from quant.float32_rounding import nearest_agreeing
 from quant.network import PIXELS, Format, IntNetwork, Weighted
 
 # conv1 relu (3, 3, 2, 4), conv2 relu, dense1 relu, dense2 identity (8, 3).

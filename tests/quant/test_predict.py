@@ -186,7 +186,7 @@ def test_it_works_where_jax_cannot_be_imported(quantised_run, digits, tmp_path):
     code = (
         "import sys\nfor name in ('jax', 'flax', 'onnxruntime', 'ai_edge_litert'):\n"
         "    sys.modules[name] = None\n"
-        "from quant.cli import main\nsys.exit(main(sys.argv[1:]))"
+        "from quant.cli import main\nsys.exit(main())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "predict", "--run", str(quantised_run), str(path)],

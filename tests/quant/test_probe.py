@@ -12,8 +12,8 @@ import quantised
 from configs.errors import InputError
 from quant import cli, files, normative, probe, twin
 from train import stage as training
-from train.attack.subject import Subject
-from train.judge import Judge
+from train.attack.target import Target
+from train.judge import Classifier
 from train.probe import gates, show, stage
 from train.probe.rows import Contender
 from train.probe.table import select
@@ -105,15 +105,15 @@ def test_a_probe_of_a_masked_network_is_refused(quantised_run, tmp_path) -> None
     trained = training.load(folder)
     network = files.load(folder / "quant").network
     hidden = masked.masked(network)
-    subject = Subject(name="int8", predict=hidden, surrogate=hidden)
-    blind = Contender(subject=subject, judge=Judge(hidden), sha256="0" * 64)
+    subject = Target(name="int8", predict=hidden, surrogate=hidden)
+    blind = Contender(subject=subject, judge=Classifier(hidden), sha256="0" * 64)
     dataset = training.load_data(trained)
     with pytest.raises(gates.RefusedError, match="gradients reach the pixels"):
         stage.run([blind], folder / "quant", trained, dataset, SETTINGS)
     assert not (folder / "quant" / "probes.json").exists()
     sound = Contender(
         subject=twin.subject(network),
-        judge=Judge(twin.subject(network).predict),
+        judge=Classifier(twin.subject(network).predict),
         sha256="0" * 64,
     )
     assert gates.before(sound, stage.exam_of(dataset).first(8), SETTINGS)

@@ -305,13 +305,13 @@ def test_a_regression_on_vectors_is_quantised_and_exported(regression, tmp_path)
 def test_every_format_is_judged_by_its_own_file(run, monkeypatch):
     """The proof reads back what was written, not what is in memory."""
     seen = {}
-    real = stage.proof.prove
+    real = stage.equivalence.prove
 
     def prove(network, contents, images, **keywords):
         seen.update(contents)
         return real(network, {}, images, **keywords)
 
-    monkeypatch.setattr(stage.proof, "prove", prove)
+    monkeypatch.setattr(stage.equivalence, "prove", prove)
     quantised.quantise(run)
     for name in exports.FORMATS:
         assert seen[name] == (run / "quant" / exports.module(name).FILE).read_bytes()

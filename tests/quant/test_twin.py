@@ -20,7 +20,7 @@ from quant.convert import convert, table
 from quant.network import IntNetwork
 from quant.qat import fake_model, make_plan
 from quant.settings import Quantization
-from quant.twin import Twin, fake_subject, plan, subject, twin
+from quant.twin import STESurrogate, fake_subject, plan, subject, twin
 from train.mesh import AXIS, all_devices
 from train.model import Model, build
 
@@ -202,7 +202,7 @@ def test_the_deployed_network_decides(chunk: int) -> None:
     network = filled(spec("cnn"), shifts=(16, 19))
     attacked = subject(network)
     assert attacked.name == "int8"
-    assert isinstance(attacked.surrogate, Twin)
+    assert isinstance(attacked.surrogate, STESurrogate)
     pixels = images(network.network, 2 * chunk)
     mesh = all_devices()
     run = partial(shard_map, mesh=mesh, in_specs=P(AXIS), out_specs=P(AXIS))

@@ -5,12 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from hypothesis import strategies as st
 
-from accel.counters import times
-from accel.gemm import Gemm
-from accel.machine import Systolic
+from accel.machines.counters import times
+from accel.machines.machine import Systolic
 from accel.predict.timing import predict
-from accel.simulate.phases import Lost
-from accel.simulate.simulation import Run
+from accel.simulate.simulation import LostResultError, Run
+from accel.workload.gemm import Gemm
 
 # Few, since each is compiled: one PE, one row, one column, wide, tall.
 SHAPES = ((1, 1), (1, 3), (3, 1), (2, 4), (3, 2))
@@ -74,7 +73,7 @@ def noticed(
     (G, M, K), N = x_GMK.shape, w_KN.shape[1]
     try:
         found = run(machine, x_GMK, w_KN)
-    except Lost:
+    except LostResultError:
         return {"lost"}
     expected = times(predict(machine, Gemm("layer", 1, M, K, N)), G)
     signs = {

@@ -5,22 +5,22 @@ from typing import NamedTuple
 
 from accel.cost.mapping import Mapping
 from accel.cost.mapspace import ORDERS
-from accel.cost.memory import Memory
-from accel.cost.walk import Places
-from accel.cost.work import Work
-from accel.machine import Systolic
+from accel.cost.reference import Residency
+from accel.machines.machine import Systolic
+from accel.machines.memory import Memory
+from accel.workload.layer import LayerWorkload
 
 
 class Case(NamedTuple):
-    work: Work
+    work: LayerWorkload
     mapping: Mapping
-    places: Places
+    places: Residency
 
 
 def case(draw: random.Random, largest: int = 9) -> Case:
     """Any layer of some sizes with any blocks, which always fit `memory()`."""
     rows, images = draw.choice([1, 2, 3, 4, 6, 12]), draw.randint(1, 6)
-    work = Work(
+    work = LayerWorkload(
         name="layer",
         images=images,
         out_rows=rows,
@@ -40,7 +40,7 @@ def case(draw: random.Random, largest: int = 9) -> Case:
         N=draw.randint(1, work.N),
         order=draw.choice(ORDERS),
     )
-    places = Places(
+    places = Residency(
         inputs_kept=draw.random() < 0.3, outputs_kept=draw.random() < 0.3
     )  # fmt: skip
     return Case(work, mapping, places)

@@ -21,7 +21,7 @@ from configs.network import (
     Residual,
 )
 from configs.program import Activate, Add, Mul, Product, Program, State
-from quant.certificate import nearest_agreeing
+from quant.float32_rounding import nearest_agreeing
 from quant.network import (
     DIRECT_ACTIVATIONS,
     PIXELS,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from quant.network import IntNetwork
 from quant.qat import Steps, fake_operators
-from quant.twin import Twin, steps_of, twin
+from quant.twin import STESurrogate, steps_of, twin
 
 
 class Masked:
@@ -22,7 +22,7 @@ class Masked:
         return y
 
 
-def masked(network: IntNetwork) -> Twin:
+def masked(network: IntNetwork) -> STESurrogate:
     """Equal to `twin` going forward, with a gradient of zero almost everywhere.
 
     What an attack meets that was handed the quantised network itself.

@@ -6,7 +6,7 @@ in between; an independent judge of everything that steps registers.
 
 import numpy as np
 
-from accel.machine import Systolic
+from accel.machines.machine import Systolic
 
 
 def reference(machine: Systolic, x: np.ndarray, w: np.ndarray) -> dict[str, np.ndarray]:

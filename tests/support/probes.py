@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train.attack.subject import Subject
-from train.judge import Judge
+from train.attack.target import Target
+from train.judge import Classifier
 from train.probe.rows import Contender, Exam
 from train.probe.settings import Settings
 
@@ -52,5 +52,7 @@ def halves(gain: float = 1e-3):
 
 def contender(predict, surrogate=None, name: str = "float", **keywords) -> Contender:
     """A network that is one function, or two."""
-    subject = Subject(name=name, predict=predict, surrogate=surrogate or predict)
-    return Contender(subject=subject, judge=Judge(predict), sha256="0" * 64, **keywords)
+    subject = Target(name=name, predict=predict, surrogate=surrogate or predict)
+    return Contender(
+        subject=subject, judge=Classifier(predict), sha256="0" * 64, **keywords
+    )

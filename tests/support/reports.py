@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from accel.counters import FETCHES, PHASES
-from accel.gemm import Gemm
-from accel.machine import Systolic
+from accel.machines.counters import FETCHES, PHASES
+from accel.machines.machine import Systolic
 from accel.predict import timing
 from accel.show.flow import Flow
+from accel.workload.gemm import Gemm
 
 IMAGES = 100
 # Name, rows of one image, K, N: the products of mnist_cnn.

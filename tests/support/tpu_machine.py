@@ -1,4 +1,4 @@
-"""The TPU's units as state machines, stepped cycle by cycle: judges `accel.tpu.clock`.
+"""The TPU's units as state machines, stepped cycle by cycle: judges `accel.tpu.sim.clock`.
 
 Nothing here knows a formula for a time. Every unit holds the instruction it works on and
 the cycles that are left; it starts its next one in the first cycle in which all that it
@@ -9,8 +9,8 @@ from collections import Counter
 
 from hypothesis import strategies as st
 
-from accel.tpu import table as kinds
-from accel.tpu.table import Row
+from accel.tpu.sim import table as kinds
+from accel.tpu.sim.table import Row
 
 _UNITS = {
     kinds.READ_HOST: "host",

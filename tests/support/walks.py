@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from accel.counters import PHASES, Counters
-from accel.gemm import Gemm
-from accel.machine import Direct, Dot, Mac, Machine, Systolic, Tile
+from accel.machines.counters import PHASES, Counters
+from accel.machines.machine import Direct, Dot, Mac, Machine, Systolic, Tile
+from accel.workload.gemm import Gemm
 
 
 def pieces(size: int, step: int) -> list[range]:

@@ -18,7 +18,7 @@ from PIL import Image
 from configs.errors import InputError
 from configs.schema import Data
 from train import data, download
-from train.dataset import Examples, Split, Unavailable
+from train.dataset import Examples, Split, UnavailableError
 
 RNG = np.random.default_rng(0)
 
@@ -31,7 +31,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
 
     def silent(address: str, checksum: object) -> None:
-        raise Unavailable("the download host is silent", "run again")
+        raise UnavailableError("the download host is silent", "run again")
 
     monkeypatch.setattr(download, "_probe", silent)
 

@@ -142,7 +142,7 @@ def test_checked_makes_labels_int32() -> None:
 
 
 def test_what_is_unavailable_says_why_and_what_to_do() -> None:
-    error = dataset.Unavailable("it is not there", "look elsewhere")
+    error = dataset.UnavailableError("it is not there", "look elsewhere")
     assert isinstance(error, InputError)
     assert str(error) == "it is not there; look elsewhere."
     assert error.reason == "it is not there"

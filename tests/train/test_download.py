@@ -19,7 +19,7 @@ import pytest
 
 from configs.errors import InputError
 from train import cache, download
-from train.dataset import Unavailable
+from train.dataset import UnavailableError
 
 RNG = np.random.default_rng(0)
 
@@ -181,7 +181,7 @@ def test_another_checksum_is_refused_and_nothing_kept(mirror: Mirror) -> None:
         ) as refusal:
             download.read("mnist", sums)
         assert "train-images-idx3-ubyte.gz` must be the file" in str(refusal.value)
-        assert not isinstance(refusal.value, Unavailable)
+        assert not isinstance(refusal.value, UnavailableError)
         assert kept_files() == []
     (mirror.folder / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(IDX_FILES[0])
     assert len(download.read("mnist", sums).train) == 6
@@ -199,7 +199,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_fetched(mirror: Mirror) 
 def test_a_file_that_is_not_there_is_unavailable(mirror: Mirror) -> None:
     sums = offered(mirror, "mnist", IDX_FILES)
     (mirror.folder / "mnist" / "train-images-idx3-ubyte.gz").unlink()
-    with pytest.raises(Unavailable, match=r"host 127.0.0.1 answers 404 File not"):
+    with pytest.raises(UnavailableError, match=r"host 127.0.0.1 answers 404 File not"):
         download.read("mnist", sums)
 
 
@@ -210,7 +210,9 @@ def test_a_transfer_that_breaks_off_leaves_nothing(mirror: Mirror, monkeypatch) 
         raise tfds.download.DownloadError("the wire was cut")
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download", broken)
-    with pytest.raises(Unavailable, match=r"broke off \(the wire was cut\); run again"):
+    with pytest.raises(
+        UnavailableError, match=r"broke off \(the wire was cut\); run again"
+    ):
         download.read("mnist", offered(mirror, "mnist", IDX_FILES))
     assert kept_files() == []
 
@@ -221,7 +223,7 @@ def test_no_server_is_noticed_at_once(mirror: Mirror, monkeypatch) -> None:
         port = unused.getsockname()[1]
         monkeypatch.setenv("LOCKSTEP_MIRROR", f"http://127.0.0.1:{port}")
         start = time.perf_counter()
-        with pytest.raises(Unavailable, match=r"does not answer \(Connection refused"):
+        with pytest.raises(UnavailableError, match=r"does not answer \(Connection refused"):
             download.read("mnist", offered(mirror, "mnist", IDX_FILES))
     assert time.perf_counter() - start < 4
 
@@ -233,7 +235,7 @@ def test_a_silent_server_is_given_up(mirror: Mirror, monkeypatch) -> None:
         silent.listen()
         port = silent.getsockname()[1]
         monkeypatch.setenv("LOCKSTEP_MIRROR", f"http://127.0.0.1:{port}")
-        with pytest.raises(Unavailable, match=r"does not answer \(timed out"):
+        with pytest.raises(UnavailableError, match=r"does not answer \(timed out"):
             download.read("mnist", offered(mirror, "mnist", IDX_FILES))
 
 
@@ -246,7 +248,7 @@ def test_a_name_that_is_looked_up_for_ever_is_given_up(mirror: Mirror, monkeypat
 
     monkeypatch.setattr(download, "_PROBE_S", 0.1)
     monkeypatch.setattr(download.urllib.request, "urlopen", look_up)
-    with pytest.raises(Unavailable, match="is silent for"):
+    with pytest.raises(UnavailableError, match="is silent for"):
         download.read("mnist", offered(mirror, "mnist", IDX_FILES))
     release.set()
 
@@ -269,7 +271,9 @@ def test_a_folder_that_cannot_be_written_only_means_no_copy(
 
 
 def test_an_unknown_set_is_refused(mirror: Mirror) -> None:
-    with pytest.raises(Unavailable, match="has cifar10, fashion_mnist, mnist, not svhn"):
+    with pytest.raises(
+        UnavailableError, match="has cifar10, fashion_mnist, mnist, not svhn"
+    ):
         download.read("svhn")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.network import Conv, Dense, Flatten, Network
-from train.judge import CHUNK, Judge
+from train.judge import CHUNK, Classifier
 from train.model import build
 
 RNG = np.random.default_rng(0)
@@ -29,7 +29,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def judge(model):
-    return Judge(model)
+    return Classifier(model)
 
 
 @pytest.mark.parametrize("count", [1, CALL - 1, CALL, 2 * CALL + 3])
@@ -62,7 +62,7 @@ def test_no_images_are_no_logits(judge) -> None:
 
 
 def test_the_first_class_wins_a_tie() -> None:
-    tie = Judge(lambda pixels: jnp.ones((len(pixels), 3), jnp.float32))
+    tie = Classifier(lambda pixels: jnp.ones((len(pixels), 3), jnp.float32))
     assert tie.classes(np.zeros((2, 4), np.uint8)).tolist() == [0, 0]
 
 

@@ -53,17 +53,17 @@ WRITES = [
 ]
 # Before the first checkpoint.
 EARLY = [
-    ("session.Session", "finish", 1, "before"),
-    ("session.Session", "_piece", 1, "after"),
+    ("session.Trainer", "finish", 1, "before"),
+    ("session.Trainer", "_piece", 1, "after"),
 ]
 # Between checkpoints, and while old ones are deleted.
 LATER = [
     ("checkpoint.shutil", "rmtree", 7, "before"),
     ("checkpoint", "save", 2, "after"),
-    ("session.Session", "_end_epoch", 2, "before"),
-    ("session.Session", "_end_epoch", 4, "after"),
+    ("session.Trainer", "_end_epoch", 2, "before"),
+    ("session.Trainer", "_end_epoch", 4, "after"),
     *(
-        ("session.Session", "_piece", _random.randint(2, 8), _random.uniform(0, 0.05))
+        ("session.Trainer", "_piece", _random.randint(2, 8), _random.uniform(0, 0.05))
         for _ in range(4)
     ),
 ]
@@ -112,14 +112,14 @@ def test_a_killed_run_resumes_to_the_same_bits(moment, config, uninterrupted, tm
 def test_a_run_that_forgets_where_it_was_is_noticed(config, uninterrupted, tmp_path):
     """The check can fail: losing the optimiser's state changes the result."""
     forget = """
-real = session.Session.restore
+real = session.Trainer.restore
 def restore(self, saved):
     real(self, saved)
     self.state = self.state._replace(optimizer=self.fit.initial.optimizer)
-session.Session.restore = restore
+session.Trainer.restore = restore
 """
     arguments = ("--config", config, "--run", tmp_path / "run", "--json")
-    call = "kill_at(session.Session, '_end_epoch', 2, 'after')\n"
+    call = "kill_at(session.Trainer, '_end_epoch', 2, 'after')\n"
     runs.train(*arguments, before=KILLER + call)
     status, out, err = runs.train(*arguments, "--resume", before=KILLER + forget)
     assert status == 0, err

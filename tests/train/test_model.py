@@ -11,7 +11,7 @@ from flax import nnx
 
 from configs import registry
 from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
-from train import model, products
+from train import conv_impl, model
 from train.model import Model, Operators, build, float_operators
 
 KEY = jax.random.key(0)
@@ -289,7 +289,7 @@ class Scaled(nnx.Module):
         self.scale = nnx.Param(jnp.float32(1.5))
 
     def __call__(self, lhs, rhs, *args, **keywords):
-        return products.conv_im2col(lhs, rhs * self.scale[...], *args, **keywords)
+        return conv_impl.conv_im2col(lhs, rhs * self.scale[...], *args, **keywords)
 
 
 class Shift(nnx.Module):

@@ -230,7 +230,7 @@ def test_early_stopping_survives_a_resume(tmp_path, monkeypatch):
     whole = run(tmp_path / "whole", STOPPING)
     from train import session
 
-    real = session.Session._piece
+    real = session.Trainer._piece
 
     def stopping(self, interruptions):
         epochs = len(self.host.log)
@@ -238,10 +238,10 @@ def test_early_stopping_survives_a_resume(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(self, interruptions)
 
-    monkeypatch.setattr(session.Session, "_piece", stopping)
+    monkeypatch.setattr(session.Trainer, "_piece", stopping)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", STOPPING)
-    monkeypatch.setattr(session.Session, "_piece", real)
+    monkeypatch.setattr(session.Trainer, "_piece", real)
     resumed = run(tmp_path / "cut", STOPPING, resume=True)
     same = ("parameters_sha256", "best_epoch", "epochs", "test_accuracy")
     assert {k: resumed[k] for k in same} == {k: whole[k] for k in same}

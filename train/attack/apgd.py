@@ -32,7 +32,7 @@ import numpy as np
 from configs.checks import check_types, require_positive
 from train.attack import budget, losses
 from train.attack.budget import Norm, deployable, project, spread
-from train.attack.subject import Subject
+from train.attack.target import Target
 from train.attack.track import Example, Seen, slope
 
 MOMENTUM = 0.75
@@ -108,7 +108,7 @@ class AutoAscent:
 
     def step(
         self,
-        subject: Subject,
+        subject: Target,
         example: Example,
         inner: Inner,
         settings: Settings,

@@ -21,7 +21,7 @@ import numpy as np
 from configs.checks import check_types, require, require_positive
 from train.attack import budget, losses
 from train.attack.budget import Norm, deployable, project, spread
-from train.attack.subject import Subject
+from train.attack.target import Target
 from train.attack.track import Example, Seen, slope
 
 
@@ -50,7 +50,7 @@ class Ascent:
 
     def step(
         self,
-        subject: Subject,
+        subject: Target,
         example: Example,
         delta: jax.Array,
         settings: Settings,

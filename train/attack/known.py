@@ -25,7 +25,7 @@ import numpy as np
 
 from train.attack import search
 from train.attack.budget import BudgetError, Norm
-from train.attack.subject import Subject
+from train.attack.target import Target
 
 SHAPE = (6, 6, 1)
 _CLASSES = 5
@@ -64,7 +64,7 @@ def weights() -> np.ndarray:
 
 
 @functools.cache
-def subject() -> Subject:
+def subject() -> Target:
     """The network; one function for bytes and for floats."""
     flat = weights().astype(np.float32).reshape(-1)
 
@@ -75,7 +75,7 @@ def subject() -> Subject:
         far = jnp.full((len(z), _CLASSES - 2), _FAR, jnp.float32)
         return jnp.concatenate([z[:, None], -z[:, None], far], -1)
 
-    return Subject(name="known", predict=logits, surrogate=logits)
+    return Target(name="known", predict=logits, surrogate=logits)
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from jax import shard_map
 from jax.sharding import PartitionSpec as P
 
 from train.attack import track
-from train.attack.subject import Subject
+from train.attack.target import Target
 from train.attack.track import Example, Seen, State
 from train.mesh import AXIS, all_devices
 
@@ -28,7 +28,7 @@ class Method(Protocol):
         """The attack's own state; every leaf leads with the batch axis."""
 
     def step(
-        self, subject: Subject, example: Example, inner: Any, settings: Any, t: jax.Array
+        self, subject: Target, example: Example, inner: Any, settings: Any, t: jax.Array
     ) -> tuple[Any, Seen]:
         """Evaluation number t (from 0), and the state that the next one starts from."""
 
@@ -48,7 +48,7 @@ def beginning(method: Method) -> Callable:
 
 
 @functools.lru_cache(maxsize=64)
-def advancing(method: Method, subject: Subject) -> Callable:
+def advancing(method: Method, subject: Target) -> Callable:
     """advance(example, state, real, settings, first, count) -> (state, evaluations made
     by each device); it ends early when all that are `real` are broken."""
 

@@ -23,11 +23,11 @@ from configs.errors import InputError
 from train.attack import budget, program
 from train.attack.budget import Norm
 from train.attack.program import Method
-from train.attack.subject import Subject
+from train.attack.target import Target
 from train.attack.track import Example, State, Track
-from train.judge import Judge
+from train.conv_impl import on_cpu
+from train.judge import Classifier
 from train.mesh import AXIS, all_devices, place
-from train.products import on_cpu
 
 
 class Attack(Protocol):
@@ -83,7 +83,7 @@ _CHUNK = 1024
 
 def run(
     attack: Attack,
-    subject: Subject,
+    subject: Target,
     images: np.ndarray,
     labels: np.ndarray,
     levels: float | np.ndarray,
@@ -91,7 +91,7 @@ def run(
     seed: int,
     indices: np.ndarray,
     say: Callable[[int, int], None] = lambda done, total: None,
-    judge: Judge | None = None,
+    judge: Classifier | None = None,
     chunk: int | None = None,
 ) -> Found:
     """Attacks images uint8 (N, ...) of classes `labels` within `levels` pixel levels.
@@ -148,17 +148,17 @@ def run(
 
 
 @functools.lru_cache(maxsize=32)
-def judge_of(subject: Subject) -> Judge:
+def judge_of(subject: Target) -> Classifier:
     """The judge of a subject's `predict`, compiled once."""
-    return Judge(subject.predict)
+    return Classifier(subject.predict)
 
 
 class _Hunt(NamedTuple):
     """What stays the same through a run."""
 
     attack: Attack
-    subject: Subject
-    judge: Judge
+    subject: Target
+    judge: Classifier
     # The seed, and the index of each image.
     who: tuple[np.uint32, np.ndarray]
     classes: int

@@ -28,7 +28,7 @@ from configs.checks import check_types, require, require_positive
 from configs.errors import InputError
 from train.attack import losses
 from train.attack.budget import PIXEL_HIGH, spread
-from train.attack.subject import Subject
+from train.attack.target import Target
 from train.attack.track import Example, Seen, decide
 
 _PUBLISHED = 10_000
@@ -84,7 +84,7 @@ class RandomSquares:
 
     def step(
         self,
-        subject: Subject,
+        subject: Target,
         example: Example,
         inner: Inner,
         settings: Settings,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from train.attack import losses
-from train.attack.subject import Subject
+from train.attack.target import Target
 
 
 class Example(NamedTuple):
@@ -60,7 +60,7 @@ class State(NamedTuple):
     track: Track
 
 
-def slope(subject: Subject, image: jax.Array, example: Example, loss: jax.Array) -> Slope:
+def slope(subject: Target, image: jax.Array, example: Example, loss: jax.Array) -> Slope:
     """Forward and backward through the surrogate at a whole-level image, and `predict`
     on the same image in bytes."""
     logits, to_pixels = jax.vjp(subject.surrogate, image)
@@ -73,7 +73,7 @@ def slope(subject: Subject, image: jax.Array, example: Example, loss: jax.Array)
     return Slope(logits, value, gradient)
 
 
-def decide(subject: Subject, image: jax.Array) -> jax.Array:
+def decide(subject: Target, image: jax.Array) -> jax.Array:
     """Logits of the deployed network for a whole-level image."""
     return subject.predict(image.astype(jnp.uint8))
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from train.cli import all_cores, guarded, stdout_kept_clean
+from train.console import all_cores, guarded, stdout_kept_clean
 from train.probe import ledger
 from train.probe.settings import QUICK, Settings
 from train.where import Where

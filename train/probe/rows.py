@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from train.attack.subject import Subject
-from train.judge import Judge
+from train.attack.target import Target
+from train.judge import Classifier
 from train.probe.binomial import interval
 
 # (images uint8 (N, ...), labels, levels) -> whether no change within is misjudged, (N,).
@@ -28,8 +28,8 @@ class Proof:
 class Contender:
     """A network that is probed."""
 
-    subject: Subject
-    judge: Judge
+    subject: Target
+    judge: Classifier
     # SHA-256 of its numbers.
     sha256: str
     certify: Certify | None = None

@@ -15,11 +15,11 @@ import numpy as np
 from configs import stored
 from configs.errors import InputError
 from train import bounds, rundir
-from train.attack.subject import Subject
+from train.attack.target import Target
 from train.certify import network, proofs
 from train.certify.engine import Graph
 from train.dataset import Dataset
-from train.judge import Judge
+from train.judge import Classifier
 from train.lowering import lowered
 from train.model import Model
 from train.probe import show
@@ -41,7 +41,7 @@ _CHUNK = 500
 def float_contender(trained: Trained) -> Contender:
     """The float network of a run."""
     model = trained.model
-    subject = Subject(name="float", predict=model, surrogate=model)
+    subject = Target(name="float", predict=model, surrogate=model)
     graph = network.graph(model)
 
     def linear(*methods: str) -> Proof:
@@ -49,7 +49,7 @@ def float_contender(trained: Trained) -> Contender:
 
     return Contender(
         subject=subject,
-        judge=Judge(subject.predict),
+        judge=Classifier(subject.predict),
         sha256=trained.metrics["parameters_sha256"],
         certify=_screened(lowered(model), _proof(graph, proofs.METHODS[0])),
         certificate=proofs.METHODS[0],

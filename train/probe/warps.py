@@ -16,7 +16,7 @@ import tyro
 
 from configs.checks import require
 from configs.errors import InputError
-from train.cli import all_cores, guarded, stdout_kept_clean
+from train.console import all_cores, guarded, stdout_kept_clean
 from train.where import Where
 
 
@@ -92,7 +92,7 @@ def measure(command: Warps) -> dict[str, Any]:
       InputError: a run has no images to warp, or two were tested on other data.
     """
     from train import rundir, stage
-    from train.judge import Judge
+    from train.judge import Classifier
     from train.plots import save
     from train.probe import curves, spatial
     from train.probe import stage as probing
@@ -110,7 +110,7 @@ def measure(command: Warps) -> dict[str, Any]:
                 f"{command.runs[0]} was not. Train them alike."
             )
         exam = probing.exam_of(dataset).first(command.images)
-        judge = Judge(trained.model)
+        judge = Classifier(trained.model)
         shifts = range(-command.shift_px, command.shift_px + 1)
         angles = range(-180, 181, command.angle_step_deg)
         moved = spatial.translation_curve(judge, exam.images, exam.labels, shifts)["x"]

@@ -7,7 +7,7 @@ from cost_cases import case, machine, memory
 
 from accel.cost import closed_form
 from accel.cost.mapper import evaluate
-from accel.cost.walk import walk
+from accel.cost.reference import walk
 
 
 def mismatches(cases: int) -> int:

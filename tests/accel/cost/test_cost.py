@@ -4,25 +4,25 @@ import json
 
 import pytest
 
+from accel.cli.print_cost import amount, print_cost
 from accel.cost import cost as costs
+from accel.cost.access_counts import moved
 from accel.cost.cost import cost
 from accel.cost.energy import prices
-from accel.cost.machines import find
+from accel.cost.energy_table import with_static
+from accel.cost.energy_tables import TABLES
 from accel.cost.mapper import choose
 from accel.cost.mapping import Mapping
-from accel.cost.movement import moved
-from accel.cost.preset import with_static
-from accel.cost.presets import PRESETS
-from accel.cost.summary import amount, print_cost
-from accel.cost.walk import Places, walk
-from accel.cost.work import Work
-from accel.cost.workload import Workload
-from accel.cost.works import workload
+from accel.cost.reference import Residency, walk
+from accel.machines.chip_file import find
+from accel.workload.from_network import workload
+from accel.workload.layer import LayerWorkload
+from accel.workload.workload import Workload
 from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, Network, Pool
 from configs.registry import load_network
 
-PRESET = PRESETS["horowitz_45nm"]
+PRESET = TABLES["horowitz_45nm"]
 SMALL = Network(
     input_shape=(12, 12, 3),
     layers=(
@@ -59,7 +59,7 @@ def test_layers_are_walked_and_add_up(mapping: str) -> None:
     load, chip = workload(SMALL, 3), find("small_16x16")
     found = cost(load, chip, PRESET, mapping=mapping)
     for work, row in zip(load.works, found["layers"], strict=True):
-        blocks, places = Mapping(**row["mapping"]), Places(**row["kept"])
+        blocks, places = Mapping(**row["mapping"]), Residency(**row["kept"])
         got = walk(chip.machine, work, chip.memory, blocks, places)
         assert (row["cycles"], row["dram_bytes"]) == (got.cycles, got.dram)
         assert row["stall_cycles"] == got.stall
@@ -144,11 +144,11 @@ def test_energies_as_people_say_them() -> None:
 
 
 @pytest.mark.parametrize("name", ["tpu_v1", "gemmini_16x16", "small_16x16"])
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", sorted(TABLES))
 def test_energy_is_the_sum_of_its_parts(name: str, preset: str) -> None:
     """By level, by operand with MACs and static power, and line by line of the table from
     the traffic; a MAC is paid once, all static cycles are."""
-    chip, power = find(name), PRESETS[preset]
+    chip, power = find(name), TABLES[preset]
     if power.unit == "pJ":
         power = with_static(power, 2.5)
     found = cost(workload(SMALL, 3), chip, power)
@@ -181,7 +181,9 @@ def test_energy_is_the_sum_of_its_parts(name: str, preset: str) -> None:
 def test_equal_layers_are_mapped_where_their_maps_lie() -> None:
     """Four equal layers, the last unchained: four places, each chosen for itself."""
     layers = tuple(
-        Work(name=f"l{i}", images=64, row_bytes=64, K=64, N=64, chained=i in (1, 2))
+        LayerWorkload(
+            name=f"l{i}", images=64, row_bytes=64, K=64, N=64, chained=i in (1, 2)
+        )
         for i in range(4)
     )
     load = Workload(works=layers)
@@ -189,7 +191,7 @@ def test_equal_layers_are_mapped_where_their_maps_lie() -> None:
     found = cost(load, chip, PRESET)
     assert len({tuple(row["kept"].values()) for row in found["layers"]}) == 4
     for work, row in zip(load.works, found["layers"], strict=True):
-        got = choose(work, chip.machine, chip.memory, Places(**row["kept"]))
+        got = choose(work, chip.machine, chip.memory, Residency(**row["kept"]))
         assert (row["cycles"], row["dram_bytes"]) == (
             got.totals.cycles, sum(got.totals[2:])
         )  # fmt: skip

@@ -3,13 +3,13 @@
 import pytest
 
 from accel.cost.dram_ratio import dram_ratio, explain, memories_7nm
-from accel.cost.preset import with_dram
-from accel.cost.presets import PRESETS
+from accel.cost.energy_table import with_dram
+from accel.cost.energy_tables import TABLES
 
 
 def test_the_lecture_at_45_nm():
     """640 pJ / 5 pJ = 128 a word; 160 pJ / 1.25 pJ a byte; 533 or 696 MACs a byte."""
-    found = dram_ratio(PRESETS["horowitz_45nm"])
+    found = dram_ratio(TABLES["horowitz_45nm"])
     assert (found.dram_word, found.sram_word, found.ratio) == (640, 5, 128)
     assert (found.dram_byte, found.sram_byte, found.sram_bytes) == (160, 1.25, 8192)
     assert found.mac == 0.3
@@ -18,7 +18,7 @@ def test_the_lecture_at_45_nm():
 
 
 def test_seven_nm():
-    found = dram_ratio(PRESETS["tpuv4i_7nm"])
+    found = dram_ratio(TABLES["tpuv4i_7nm"])
     assert (found.dram_word, found.sram_word) == (650, 3.75)
     assert found.ratio == pytest.approx(1300 / 7.5)
     assert found.macs_per_byte == 1625
@@ -30,15 +30,15 @@ def test_seven_nm():
 
 def test_it_comes_from_the_preset():
     """LPDDR4 of 8 pJ/bit, as Accelergy has it: 256 pJ a word, 51.2 times."""
-    found = dram_ratio(with_dram(PRESETS["horowitz_45nm"], 8))
+    found = dram_ratio(with_dram(TABLES["horowitz_45nm"], 8))
     assert (found.dram_word, found.ratio) == (256, 51.2)
 
 
 def test_in_words():
-    text = explain(PRESETS["horowitz_45nm"])
+    text = explain(TABLES["horowitz_45nm"])
     for part in ("640 pJ", "5 pJ", "8 KB", "128 times", "1.25 pJ", "533", "696"):
         assert part in text
     # No MAC with an 8-bit add is known there.
-    relative = explain(PRESETS["eyeriss_65nm_relative"])
+    relative = explain(TABLES["eyeriss_65nm_relative"])
     assert "ALU ops" in relative
     assert "8 bits" not in relative

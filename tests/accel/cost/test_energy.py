@@ -20,12 +20,12 @@ from accel.cost.energy import (
     static_per_cycle,
     too_large,
 )
-from accel.cost.preset import with_dram, with_static
-from accel.cost.presets import PRESETS, with_tpu_v1_idle
+from accel.cost.energy_table import with_dram, with_static
+from accel.cost.energy_tables import TABLES, with_tpu_v1_idle
 from accel.cost.traffic import OPERANDS, Traffic
-from accel.sourced import Sourced
+from accel.machines.provenance import Provenance
 
-HOROWITZ = PRESETS["horowitz_45nm"]
+HOROWITZ = TABLES["horowitz_45nm"]
 SIZES = Capacities(inputs=8192, weights=32768, sums=16384, outputs=1 << 20)
 # Distinct primes, so that no byte or price can stand for another.
 PRICES = Prices(2, 3, 5, 7, 11, 13, 17, 19, static=23)
@@ -115,7 +115,7 @@ def test_prices_at_45_nm():
 
 def test_prices_of_a_relative_preset():
     """Thousandths of an ALU operation: DRAM 200 a word of two bytes."""
-    found = prices_of(PRESETS["eyeriss_65nm_relative"])
+    found = prices_of(TABLES["eyeriss_65nm_relative"])
     assert found == Prices(1000, 500, 1000, 100_000, 3000, 3000, 3000, 3000, static=0)
 
 
@@ -127,7 +127,7 @@ def test_prices_follow_the_overrides():
 
 def test_static_energy():
     """28 W at 700 MHz: 40 nJ a cycle, 28 J a second."""
-    preset = with_tpu_v1_idle(PRESETS["tpuv4i_7nm"])
+    preset = with_tpu_v1_idle(TABLES["tpuv4i_7nm"])
     assert static_per_cycle(preset, 700) == 40_000_000
     found = energy(Traffic(), macs=0, cycles=700_000_000, prices=prices_of(preset))
     assert found.total == found.static == 28 * 10**15
@@ -217,7 +217,7 @@ def test_json_has_unit_table_and_sums():
     assert text["total"] == found.total == sum(text["table"].values())
     assert text["by_level"]["mac"] == macs * 300
     assert text["by_operand"] == found.by_operand()
-    relative = PRESETS["eyeriss_65nm_relative"]
+    relative = TABLES["eyeriss_65nm_relative"]
     assert found.to_dict(relative)["unit"] == "0.001 ALU ops"
 
 
@@ -229,6 +229,6 @@ def test_notes_say_what_is_clamped_and_assumed():
     assert "4096 bytes is outside the SRAM table (8192 to 1048576 bytes)" in said[0]
     assert [line.split()[0] for line in said[2:]] == ["register", "hop", "static"]
     assert not any("outside" in line for line in notes(HOROWITZ, SIZES))
-    static = Sourced(value=1, unit="W", source="a table", status="confirmed")
+    static = Provenance(value=1, unit="W", source="a table", status="confirmed")
     confirmed = replace(HOROWITZ, static=static)
     assert [line.split()[0] for line in notes(confirmed, SIZES)] == ["register", "hop"]

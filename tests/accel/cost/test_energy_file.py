@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from accel.cost import energy_file, toml_lines
-from accel.cost.presets import PRESETS
+from accel.cost import energy_file
+from accel.cost.energy_tables import TABLES
+from accel.machines import toml_lines
 from configs.errors import InputError
 
 ENTRY = '{ value = %s, unit = "%s", source = "%s", status = "%s" }'
@@ -54,7 +55,7 @@ def refusal(path: Path) -> str:
 def test_example_loads_and_is_the_45_nm_preset(tmp_path):
     path = tmp_path / "example.toml"
     energy_file.example(path)
-    found, preset = energy_file.load(path), PRESETS["horowitz_45nm"]
+    found, preset = energy_file.load(path), TABLES["horowitz_45nm"]
     assert found.name == "my_chip"
     for field in ("unit", "mac", "register", "hop", "sram", "dram", "static", "title"):
         assert getattr(found, field) == getattr(preset, field), field
@@ -62,8 +63,8 @@ def test_example_loads_and_is_the_45_nm_preset(tmp_path):
 
 @pytest.mark.parametrize("name", ["horowitz_45nm", "tpuv4i_7nm", "zigzag_tpu_like"])
 def test_what_is_written_loads_as_it_was(name, write):
-    found = energy_file.load(write(energy_file.dumps(PRESETS[name], "other")))
-    numbers = dict(PRESETS[name].numbers)
+    found = energy_file.load(write(energy_file.dumps(TABLES[name], "other")))
+    numbers = dict(TABLES[name].numbers)
     numbers.pop("narrow_mac", None)
     assert found.numbers == numbers
 
@@ -179,7 +180,7 @@ def test_the_size_limit(write):
 
 
 def test_resolve_takes_names_and_files(write):
-    assert energy_file.resolve("tpuv4i_7nm") is PRESETS["tpuv4i_7nm"]
+    assert energy_file.resolve("tpuv4i_7nm") is TABLES["tpuv4i_7nm"]
     assert energy_file.resolve(str(write("\n".join(LINES)))).title == "a chip"
     with pytest.raises(InputError, match=r"`energy` .* or a file that ends in \.toml"):
         energy_file.resolve("chip.json")
@@ -187,4 +188,4 @@ def test_resolve_takes_names_and_files(write):
 
 def test_a_relative_preset_is_no_file():
     with pytest.raises(InputError, match=r"`energy` \(=eyeriss.*must be a preset in pJ"):
-        energy_file.dumps(PRESETS["eyeriss_65nm_relative"], "mine")
+        energy_file.dumps(TABLES["eyeriss_65nm_relative"], "mine")

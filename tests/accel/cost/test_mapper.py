@@ -7,25 +7,25 @@ from itertools import product
 import pytest
 from cost_cases import case, machine, memory
 
-from accel.cost import closed_form, mapspace, reasons
+from accel.cost import closed_form, explain, mapspace
+from accel.cost.access_counts import held, moved
 from accel.cost.energy import energy, prices
-from accel.cost.machines import find
+from accel.cost.energy_tables import TABLES
+from accel.cost.fixed_mapping import fixed
 from accel.cost.mapper import choose
 from accel.cost.mapping import Mapping
-from accel.cost.memory import Memory
-from accel.cost.movement import held, moved
-from accel.cost.presets import PRESETS
-from accel.cost.rule import fixed
-from accel.cost.walk import walk
-from accel.cost.work import Work
-from accel.machine import Systolic
+from accel.cost.reference import walk
+from accel.machines.chip_file import find
+from accel.machines.machine import Systolic
+from accel.machines.memory import Memory
+from accel.workload.layer import LayerWorkload
 from configs.errors import InputError
 
 CHIP = find("small_16x16")
-PRICES = prices(PRESETS["horowitz_45nm"], CHIP.capacities, clock_mhz=700)
+PRICES = prices(TABLES["horowitz_45nm"], CHIP.capacities, clock_mhz=700)
 
 
-def _everything(work: Work, array: Systolic):
+def _everything(work: LayerWorkload, array: Systolic):
     """All mappings, enumerated by themselves."""
     strips = [(1, d) for d in range(1, work.out_rows + 1) if work.out_rows % d == 0]
     strips += [(n, work.out_rows) for n in range(2, work.images + 1)]
@@ -78,7 +78,7 @@ def test_nothing_is_better(objective: str) -> None:
     draw = random.Random(5)
     for _ in range(10):
         one, array = case(draw), machine(draw)
-        work = Work(**(vars(one.work) | {"repeats": 1}))
+        work = LayerWorkload(**(vars(one.work) | {"repeats": 1}))
         around = memory(draw, sum_bytes=draw.choice([200, 800]),
                         weight_bytes=draw.choice([40, 200]))  # fmt: skip
         kind = {"objective": objective, "prices": PRICES}
@@ -113,7 +113,7 @@ def test_ties_and_the_runner_up() -> None:
     draw, ties = random.Random(8), 0
     for _ in range(16):
         one, array = case(draw, 5), machine(draw)
-        work = Work(**(vars(one.work) | {"repeats": 1}))
+        work = LayerWorkload(**(vars(one.work) | {"repeats": 1}))
         around = memory(draw, sum_bytes=draw.choice([100, 300]))
         found = choose(work, array, around, one.places, objective="cycles")
         all_of = _classes(work, array, around, one.places)
@@ -131,13 +131,13 @@ def test_ties_and_the_runner_up() -> None:
         if next_best:
             largest = max(blocks for blocks, _ in next_best[0])
             other = next(m for blocks, m in next_best[0] if blocks == largest)
-            assert f"runner-up {reasons._differs(found.mapping, other)}:" in found.why
+            assert f"runner-up {explain._differs(found.mapping, other)}:" in found.why
     assert ties > 5
 
 
 def test_balanced_trades_a_hundredth_of_the_cycles_for_bytes() -> None:
     """A product of many tokens: at most 1 % slower, for fewer bytes."""
-    work = Work(name="q", images=1024, row_bytes=256, K=256, N=256)
+    work = LayerWorkload(name="q", images=1024, row_bytes=256, K=256, N=256)
     chip = find("gemmini_16x16")
     fast, even = (
         choose(work, chip.machine, chip.memory, objective=name).totals
@@ -149,7 +149,7 @@ def test_balanced_trades_a_hundredth_of_the_cycles_for_bytes() -> None:
 
 def test_the_counts_of_what_was_tried() -> None:
     """Six orders of every choice of blocks; of orders that cannot differ one is done."""
-    work = Work(name="l", out_rows=4, row_bytes=8, K=8, N=4)
+    work = LayerWorkload(name="l", out_rows=4, row_bytes=8, K=8, N=4)
     found = choose(work, Systolic(rows=4, cols=4), Memory())
     assert found.everything == found.candidates == found.legal == 6 * 3 * 2
     # Blocks of M 1 or more, of K 1 or 2: one order of one loop, two of two.
@@ -158,7 +158,7 @@ def test_the_counts_of_what_was_tried() -> None:
 
 def test_many_sizes_are_thinned_and_said() -> None:
     """A layer of 2 million mappings on a small array."""
-    work = Work(name="fc", images=64, row_bytes=9216, K=9216, N=4096)
+    work = LayerWorkload(name="fc", images=64, row_bytes=9216, K=9216, N=4096)
     found = choose(work, CHIP.machine, CHIP.memory)
     assert found.everything == 6 * 64 * 576 * 256
     assert found.candidates < 6 * 2000
@@ -168,7 +168,9 @@ def test_many_sizes_are_thinned_and_said() -> None:
 def test_the_reasons_are_its_numbers() -> None:
     """DRAM bound: one byte a cycle under 16 x 16 multipliers; all is fetched once."""
     slow = Memory(dram_mb_per_s=700)
-    why = choose(Work(name="fc", row_bytes=256, K=256, N=256), CHIP.machine, slow).why
+    why = choose(
+        LayerWorkload(name="fc", row_bytes=256, K=256, N=256), CHIP.machine, slow
+    ).why
     assert why.startswith("the array waits for DRAM ")
     assert "weights come once, inputs once" in why
     assert "runner-up" in why
@@ -176,7 +178,7 @@ def test_the_reasons_are_its_numbers() -> None:
 
 def test_no_mapping_fits() -> None:
     """The layer, the buffer, and what the smallest blocks need."""
-    work = Work(name="fc7", row_bytes=64, K=64, N=64)
+    work = LayerWorkload(name="fc7", row_bytes=64, K=64, N=64)
     with pytest.raises(
         InputError, match=r"`--weight-kib` \(=0.0302734\).*fc7.*take 32 bytes"
     ):
@@ -185,7 +187,10 @@ def test_no_mapping_fits() -> None:
 
 def test_slices_lower_than_the_array_where_no_others_fit() -> None:
     """Three terms of sixteen columns, twice; what the fixed rule maps, the mapper does."""
-    work, small = Work(name="fc7", row_bytes=64, K=64, N=64), Memory(weight_bytes=100)
+    work, small = (
+        LayerWorkload(name="fc7", row_bytes=64, K=64, N=64),
+        Memory(weight_bytes=100),
+    )
     found = choose(work, CHIP.machine, small).mapping
     ruled = fixed(work, CHIP.machine, small)
     assert (found.K, found.N) == (ruled.K, ruled.N) == (3, 16)
@@ -196,7 +201,9 @@ def test_an_overflow_is_refused() -> None:
     most = 1 << 40
     wide = Memory(activation_bytes=most, weight_bytes=most, sum_bytes=most,
                   clock_mhz=10**9, dram_mb_per_s=1)  # fmt: skip
-    huge = Work(name="huge", images=1 << 20, row_bytes=1 << 16, K=1 << 16, N=1 << 16)
+    huge = LayerWorkload(
+        name="huge", images=1 << 20, row_bytes=1 << 16, K=1 << 16, N=1 << 16
+    )
     with pytest.raises(InputError, match="too large"):
         choose(huge, Systolic(rows=256, cols=256), wide)
 

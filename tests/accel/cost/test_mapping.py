@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from accel.cost.mapping import Blocks, Mapping, capacity, trips
-from accel.cost.memory import Memory
-from accel.cost.work import Work
+from accel.machines.memory import Memory
+from accel.workload.layer import LayerWorkload
 from configs.errors import InputError
 
-WORK = Work(
+WORK = LayerWorkload(
     name="conv1", images=4, out_rows=6, out_cols=5, kernel_rows=3, row_bytes=14, K=18, N=8
 )
 

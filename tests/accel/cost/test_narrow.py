@@ -9,22 +9,22 @@ import integers
 import pytest
 from cost_cases import case, machine, memory
 
-from accel.cost import narrow, stepped, walk
+from accel.cost import narrow, reference, stepped
 from accel.cost.cost import cost
-from accel.cost.machines import find
+from accel.cost.energy_tables import TABLES
 from accel.cost.mapper import evaluate
 from accel.cost.mapping import Mapping
-from accel.cost.memory import Memory
-from accel.cost.presets import PRESETS
 from accel.cost.widths import narrowed, said
-from accel.cost.work import Bits, Work, packed
-from accel.cost.works import workload
-from accel.machine import Mac
+from accel.machines.chip_file import find
+from accel.machines.machine import Mac
+from accel.machines.memory import Memory
+from accel.workload.from_network import workload
+from accel.workload.layer import Bits, LayerWorkload, packed
 from configs.errors import InputError
 from configs.registry import load_network
 from quant import files
 
-PRESET = PRESETS["horowitz_45nm"]
+PRESET = TABLES["horowitz_45nm"]
 
 
 def test_packed_bytes_are_bits_written_out() -> None:
@@ -37,12 +37,12 @@ def test_packed_bytes_are_bits_written_out() -> None:
 def test_a_walk_by_hand() -> None:
     """Two rows of 3 inputs of 4 bits (2 bytes each), 3 x 2 weights of 3 bits (18 bits are
     3 bytes), 2 outputs of 5 bits (2 bytes) a row; slices of K put out sums of 4 bytes."""
-    work = Work(name="l", images=2, row_bytes=3, K=3, N=2, weight_bits=3,
-                activation_bits=4, output_bits=5)  # fmt: skip
-    got = walk.walk(Mac(), work, Memory(), Mapping(strip=1, K=3, N=2))
+    work = LayerWorkload(name="l", images=2, row_bytes=3, K=3, N=2, weight_bits=3,
+                         activation_bits=4, output_bits=5)  # fmt: skip
+    got = reference.walk(Mac(), work, Memory(), Mapping(strip=1, K=3, N=2))
     assert (got.dram_inputs, got.dram_weights, got.dram_outputs) == (4, 3, 4)
     # Both weights of a slice of one take a byte.
-    got = walk.walk(Mac(), work, Memory(), Mapping(strip=1, K=1, N=2, order="KMN"))
+    got = reference.walk(Mac(), work, Memory(), Mapping(strip=1, K=1, N=2, order="KMN"))
     assert (got.dram_weights, got.dram_sums_written) == (3, 2 * 2 * 2 * 4)
 
 
@@ -53,11 +53,13 @@ def mismatches(cases: int) -> int:
         one, array, around = case(draw), machine(draw), memory(draw)
         widths = ("weight_bits", "activation_bits", "output_bits")
         work = replace(one.work, **{name: draw.randint(1, 8) for name in widths})
-        want = walk.walk(array, work, around, one.mapping, one.places)
+        want = reference.walk(array, work, around, one.mapping, one.places)
         got = evaluate(work, array, around, one.mapping, one.places)
         same = tuple(work.repeats * n for n in got.totals) == want[:-1]
         if at < 3:
-            seen = walk.walk(array, work, around, one.mapping, one.places, stepped.cycles)
+            seen = reference.walk(
+                array, work, around, one.mapping, one.places, stepped.cycles
+            )
             same = same and seen == want
         wrong += not same
     return wrong
@@ -68,14 +70,14 @@ def test_the_closed_form_and_the_steps_equal_the_walk() -> None:
 
 
 def test_planted_outputs_of_whole_bytes_are_seen(monkeypatch) -> None:
-    monkeypatch.setattr(walk, "packed", lambda bits, numbers: numbers)
+    monkeypatch.setattr(reference, "packed", lambda bits, numbers: numbers)
     assert mismatches(20) > 0
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", sorted(TABLES))
 def test_a_mac_by_the_rule(name: str) -> None:
     """Half of the 64 cells halve the multiplier alone; at 8 x 8 it is the table's."""
-    preset = PRESETS[name]
+    preset = TABLES[name]
     assert narrow.mac(preset, Bits()) is preset.mac
     half, least = (
         narrow.mac(preset, Bits(weights, 8)) for weights in (4, 1)
@@ -112,7 +114,7 @@ def test_w4a4_costs_less_than_w8a8_in_the_same_cycles_of_the_array() -> None:
 
 def test_the_ends_of_a_network_keep_bytes_and_attention_has_no_weights() -> None:
     works = tuple(
-        Work(name=f"l{i}", row_bytes=4, K=4, N=4, weight_sets=sets)
+        LayerWorkload(name=f"l{i}", row_bytes=4, K=4, N=4, weight_sets=sets)
         for i, sets in enumerate((None, 0, None))
     )
     load = replace(workload(load_network("mnist_cnn")), works=works)

@@ -9,25 +9,25 @@ from cost_cases import case, machine, memory
 
 from accel.cost import stepped
 from accel.cost.cost import cost
-from accel.cost.machines import find
+from accel.cost.energy_tables import TABLES
+from accel.cost.fixed_mapping import fixed
 from accel.cost.mapper import choose, evaluate
 from accel.cost.mapping import Mapping, narrower
-from accel.cost.memory import Memory
-from accel.cost.presets import PRESETS
-from accel.cost.rule import fixed
+from accel.cost.reference import Residency, walk
 from accel.cost.too_small import TooSmall
-from accel.cost.walk import Places, walk
-from accel.cost.work import Work
-from accel.cost.workload import Workload
-from accel.cost.works import works
-from accel.imports import topology
-from accel.machine import Systolic
+from accel.machines.chip_file import find
+from accel.machines.machine import Systolic
+from accel.machines.memory import Memory
+from accel.workload import from_scalesim
+from accel.workload.from_network import works
+from accel.workload.layer import LayerWorkload
+from accel.workload.workload import Workload
 from configs.errors import InputError
 from configs.network import Conv, Network
 
 # Windows 3 wide, 2 apart, of 5 channels: 9 columns of output need 19 of input.
-WORK = Work(name="wide", images=2, out_rows=4, out_cols=9, kernel_rows=3, stride=1,
-            row_bytes=19 * 5, col_bytes=2 * 5, K=45, N=6)  # fmt: skip
+WORK = LayerWorkload(name="wide", images=2, out_rows=4, out_cols=9, kernel_rows=3, stride=1,
+                     row_bytes=19 * 5, col_bytes=2 * 5, K=45, N=6)  # fmt: skip
 ARRAY = Systolic(rows=4, cols=4)
 HEADER = (
     "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, "
@@ -46,7 +46,7 @@ def pieces_at_random(draw: random.Random):
     return work, mapping, one.places
 
 
-def by_hand(work: Work, mapping: Mapping, window: int) -> list[Work]:
+def by_hand(work: LayerWorkload, mapping: Mapping, window: int) -> list[LayerWorkload]:
     """The pieces as layers written out: what each output column looks at."""
     step, found = work.col_bytes, []
     for first in range(0, work.out_cols, mapping.cols):
@@ -91,14 +91,14 @@ def test_the_closed_form_and_the_stepped_machine_equal_the_walk() -> None:
 def test_a_piece_is_the_layer_of_a_narrower_map(tmp_path) -> None:
     """By way of a network and of a topology: 27 columns cut to 5 of output are 11."""
 
-    def by_network(width: int) -> Work:
+    def by_network(width: int) -> LayerWorkload:
         conv = Conv(features=4, kernel=(3, 3), stride=(1, 2), padding="valid")
         return works(Network(input_shape=(9, width, 5), layers=(conv,)))[0]
 
-    def by_topology(width: int) -> Work:
+    def by_topology(width: int) -> LayerWorkload:
         path = tmp_path / f"{width}.csv"
         path.write_text(f"{HEADER}\nc, 9, {width}, 3, 3, 5, 4, 2,\n")
-        return topology.workload(path).works[0]
+        return from_scalesim.workload(path).works[0]
 
     for layer in (by_network, by_topology):
         assert layer(27).out_cols == 13
@@ -143,7 +143,7 @@ def test_inputs_too_long_are_cut_too() -> None:
 
 def test_a_kept_output_lies_there_whole() -> None:
     """Beside the blocks of the pieces: not only the piece's own output."""
-    places = Places(outputs_kept=True)
+    places = Residency(outputs_kept=True)
     room = 2 * 3 * 11 * 5 + WORK.output_bytes
     around = Memory(activation_bytes=room, sum_bytes=2 * 4 * 4 * 5)
     assert fixed(WORK, ARRAY, around, places).cols == 5
@@ -156,7 +156,7 @@ def test_the_row_of_the_result_is_one_layer_and_says_so() -> None:
     chip = chip._replace(memory=replace(chip.memory, sum_bytes=4 * 4 * 2 * 3))
     for how in ("mapper", "fixed"):
         found = cost(
-            Workload(works=(WORK,)), chip, PRESETS["horowitz_45nm"], mapping=how
+            Workload(works=(WORK,)), chip, TABLES["horowitz_45nm"], mapping=how
         )  # fmt: skip
         (row,) = found["layers"]
         assert row["column_pieces"] == 5
@@ -175,13 +175,13 @@ def test_what_cannot_be_cut_is_refused() -> None:
     with pytest.raises(InputError, match=r"`cols` \(=9\).* must be in 1\.\.8 of wide"):
         walk(ARRAY, WORK, Memory(), Mapping(strip=1, K=45, N=6, cols=9))
     with pytest.raises(InputError, match="`col_bytes`"):
-        Work(name="l", out_cols=3, row_bytes=8, col_bytes=4, K=1, N=1)
+        LayerWorkload(name="l", out_cols=3, row_bytes=8, col_bytes=4, K=1, N=1)
 
 
 def test_planted_pieces_without_a_halo_are_seen(monkeypatch) -> None:
-    real = Work.piece
+    real = LayerWorkload.piece
     monkeypatch.setattr(
-        Work, "piece",
+        LayerWorkload, "piece",
         lambda work, cols: replace(real(work, cols), row_bytes=cols * work.col_bytes),
     )  # fmt: skip
     with pytest.raises(AssertionError):

@@ -12,14 +12,14 @@ from math import prod
 import pytest
 from cost_cases import case, machine, memory
 
-from accel.cost import walk as walks
+from accel.cost import reference as walks
 from accel.cost.mapping import Mapping
 from accel.cost.mapspace import ORDERS
-from accel.cost.walk import Places, walk
-from accel.cost.work import Work
-from accel.gemm import Gemm
-from accel.machine import Systolic
+from accel.cost.reference import Residency, walk
+from accel.machines.machine import Systolic
 from accel.predict import timing
+from accel.workload.gemm import Gemm
+from accel.workload.layer import LayerWorkload
 
 BUFFERS = ("activation_bytes", "weight_bytes", "sum_bytes")
 
@@ -27,7 +27,9 @@ BUFFERS = ("activation_bytes", "weight_bytes", "sum_bytes")
 class Chip:
     """One repeat of a layer on a chip whose buffers hold values."""
 
-    def __init__(self, work: Work, mapping: Mapping, places: Places, slots: int) -> None:
+    def __init__(
+        self, work: LayerWorkload, mapping: Mapping, places: Residency, slots: int
+    ) -> None:
         self.work, self.mapping, self.places, self.slots = work, mapping, places, slots
         self.x, self.w = _inputs(work), _weights(work)
         # What lies where, by slot: (tag, {address: value}).
@@ -129,29 +131,29 @@ class Chip:
             self.peak[name] = max(self.peak[name], size)
 
 
-def _inputs(work: Work) -> dict[tuple, int]:
+def _inputs(work: LayerWorkload) -> dict[tuple, int]:
     rows = (work.out_rows - 1) * work.stride + work.kernel_rows
     shape = product(range(work.images), range(rows), range(work.row_bytes))
     return {a: 1 + hash(a) % 250 for a in shape}
 
 
-def _weights(work: Work) -> dict[tuple, int]:
+def _weights(work: LayerWorkload) -> dict[tuple, int]:
     return {a: hash((7, *a)) % 255 - 127 for a in product(range(work.K), range(work.N))}
 
 
-def _place(work: Work, row: int) -> tuple[int, int, int]:
+def _place(work: LayerWorkload, row: int) -> tuple[int, int, int]:
     """Image, output row and output column of a row of the product."""
     image, position = divmod(row, work.out_rows * work.out_cols)
     return image, *divmod(position, work.out_cols)
 
 
-def _address(work: Work, row: int, k: int) -> tuple[int, int, int]:
+def _address(work: LayerWorkload, row: int, k: int) -> tuple[int, int, int]:
     """Some byte of an input row that this output row sees."""
     image, p, q = _place(work, row)
     return image, p * work.stride + k % work.kernel_rows, (q + k) % work.row_bytes
 
 
-def _addresses(work: Work, m: range) -> set[tuple]:
+def _addresses(work: LayerWorkload, m: range) -> set[tuple]:
     """All bytes of the input rows from the first to the last that a block sees."""
     rows: dict[int, set] = {}
     for image, p, _ in (_place(work, row) for row in m):
@@ -166,7 +168,9 @@ def _addresses(work: Work, m: range) -> set[tuple]:
     }
 
 
-def _ranges(work: Work, mapping: Mapping, here: dict) -> tuple[range, range, range]:
+def _ranges(
+    work: LayerWorkload, mapping: Mapping, here: dict
+) -> tuple[range, range, range]:
     size = mapping.images * mapping.strip * work.out_cols
     sizes = (("M", size, work.M), ("N", mapping.N, work.N), ("K", mapping.K, work.K))
     return tuple(
@@ -174,7 +178,7 @@ def _ranges(work: Work, mapping: Mapping, here: dict) -> tuple[range, range, ran
     )
 
 
-def _order(work: Work, mapping: Mapping) -> list[dict]:
+def _order(work: LayerWorkload, mapping: Mapping) -> list[dict]:
     """The blocks, innermost loop fastest, written as a counter."""
     trips, found = mapping.trips(work), []
     for i in range(prod(trips.values())):
@@ -185,7 +189,9 @@ def _order(work: Work, mapping: Mapping) -> list[dict]:
     return found
 
 
-def _array(array: Systolic, work: Work, mapping: Mapping, memory, here: dict) -> int:
+def _array(
+    array: Systolic, work: LayerWorkload, mapping: Mapping, memory, here: dict
+) -> int:
     """Cycles of a block: its own, or those of a port that passes all that it moves."""
     m, n, k = map(len, _ranges(work, mapping, here))
     c = timing.predict(array, Gemm("block", 1, m, k, n))
@@ -263,13 +269,13 @@ def test_every_byte_is_moved_as_the_walk_says(seed: int) -> None:
 def test_every_order_of_a_layer_cut_in_all_dimensions(order: str, double: bool) -> None:
     """Strips with a halo, whole and ragged images; two and three blocks a dimension, where
     sums that went out come back as early as they can."""
-    draw, work = random.Random(9), Work(
+    draw, work = random.Random(9), LayerWorkload(
         name="conv", images=2, out_rows=4, out_cols=2, kernel_rows=3, row_bytes=4, K=6, N=4
     )  # fmt: skip
     around = memory(draw, double_buffered=double, sum_port=None)
     for strip, K, N in product((2, 4), (2, 3), (2, 4)):
         mapping = Mapping(strip=strip, K=K, N=N, order=order)
-        one = case(draw)._replace(work=work, mapping=mapping, places=Places())
+        one = case(draw)._replace(work=work, mapping=mapping, places=Residency())
         chip = check(one, Systolic(rows=2, cols=2), around)
         # All blocks are whole: nothing that is reserved stays empty.
         assert chip.peak == mapping.capacity(work, around)
@@ -277,9 +283,11 @@ def test_every_order_of_a_layer_cut_in_all_dimensions(order: str, double: bool) 
 
 def test_kept_outputs_lie_beside_the_blocks_of_the_input() -> None:
     """Two strips of three rows take four input rows each, though the map has six only."""
-    work = Work(name="conv", out_rows=4, out_cols=2, kernel_rows=3, row_bytes=5, K=3, N=2)
+    work = LayerWorkload(
+        name="conv", out_rows=4, out_cols=2, kernel_rows=3, row_bytes=5, K=3, N=2
+    )
     one = case(random.Random(1))._replace(
-        work=work, mapping=Mapping(strip=2, K=3, N=2), places=Places(outputs_kept=True)
+        work=work, mapping=Mapping(strip=2, K=3, N=2), places=Residency(outputs_kept=True)
     )
     around = memory(random.Random(1), double_buffered=True)
     chip = check(one, Systolic(rows=2, cols=2), around)

@@ -7,9 +7,9 @@ from cost_cases import case, machine, memory
 
 from accel.cost import stepped
 from accel.cost.mapper import evaluate
-from accel.cost.memory import Memory
-from accel.cost.walk import Block, blocks, periods, walk
-from accel.counters import Counters
+from accel.cost.reference import Block, blocks, periods, walk
+from accel.machines.counters import Counters
+from accel.machines.memory import Memory
 from configs.errors import InputError
 
 

@@ -6,17 +6,16 @@ from dataclasses import replace
 import pytest
 
 from accel.cost.cost import cost
-from accel.cost.machines import find
-from accel.cost.memory import Memory
-from accel.cost.memory_file import example
-from accel.cost.presets import PRESETS
+from accel.cost.energy_tables import TABLES
 from accel.cost.too_small import KEYS, TooSmall, option, require_room
-from accel.cost.work import Work
-from accel.cost.workload import Workload
+from accel.machines.chip_file import example, find
+from accel.machines.memory import Memory
+from accel.workload.layer import LayerWorkload
+from accel.workload.workload import Workload
 from configs.errors import InputError
 
-WORK = Work(name="fc7", row_bytes=3000, K=3000, N=100)
-PRESET = PRESETS["horowitz_45nm"]
+WORK = LayerWorkload(name="fc7", row_bytes=3000, K=3000, N=100)
+PRESET = TABLES["horowitz_45nm"]
 
 
 def test_the_option_in_its_unit_rounded_up() -> None:

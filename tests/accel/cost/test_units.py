@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from accel.cost import units
-from accel.sourced import Sourced
+from accel.machines.provenance import Provenance
 
 
 def test_conversions_are_exact():
@@ -43,6 +43,6 @@ def test_decimal_text_is_exact_and_halves_go_up():
 
 
 def test_converted_keeps_source_and_status():
-    given = Sourced(value=0.1, unit="nJ", source="a table", status="confirmed")
+    given = Provenance(value=0.1, unit="nJ", source="a table", status="confirmed")
     found = units.converted(given, Fraction(1000), "pJ")
-    assert found == Sourced(value=100, unit="pJ", source="a table", status="confirmed")
+    assert found == Provenance(value=100, unit="pJ", source="a table", status="confirmed")

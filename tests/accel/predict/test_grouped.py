@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from walks import walk
 
-from accel.counters import Counters
-from accel.gemm import Gemm
-from accel.machine import Direct, Dot, Mac, Systolic, Tile
+from accel.machines.counters import Counters
+from accel.machines.machine import Direct, Dot, Mac, Systolic, Tile
 from accel.predict import grouped, timing
 from accel.predict.grouped import Plan
+from accel.workload.gemm import Gemm
 from configs.errors import InputError
 
 ARRAYS = st.builds(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel.gemm import Gemm
-from accel.machine import Systolic
+from accel.machines.machine import Systolic
 from accel.predict import scalesim, timing
+from accel.workload.gemm import Gemm
 from configs.errors import InputError
 from configs.network import Conv
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from walks import GEMMS, MACHINES, SIDES, SIZES, pieces, walk
 
-from accel.counters import Counters, times
-from accel.gemm import Gemm
-from accel.machine import Direct, Dot, Mac, Systolic, Tile
+from accel.machines.counters import Counters, times
+from accel.machines.machine import Direct, Dot, Mac, Systolic, Tile
 from accel.predict import timing
+from accel.workload.gemm import Gemm
 from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, LstmCell, Network
 

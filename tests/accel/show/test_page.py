@@ -17,8 +17,8 @@ import pytest
 from browser import launched
 from reports import MISMATCH, compare, report, walk
 
-from accel.counters import FETCHES, PHASES
-from accel.machine import Mac, Systolic
+from accel.machines.counters import FETCHES, PHASES
+from accel.machines.machine import Mac, Systolic
 from accel.show import page
 from train.probe.rows import row
 

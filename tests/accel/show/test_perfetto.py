@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from accel.counters import FETCHES, PHASES, total
-from accel.machine import Dot, Systolic
+from accel.machines.counters import FETCHES, PHASES, total
+from accel.machines.machine import Dot, Systolic
 from accel.predict import timing
 from accel.show import perfetto
 from accel.simulate import trace

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from reports import layer
 
-from accel.machine import Direct, Dot, Mac, Systolic, Tile
+from accel.machines.machine import Direct, Dot, Mac, Systolic, Tile
 from accel.show import roofline
 
 MACHINES = [

@@ -10,7 +10,7 @@ import integers
 import numpy as np
 import pytest
 
-from accel.machine import Systolic
+from accel.machines.machine import Systolic
 from accel.show import step
 from accel.simulate import trace
 from configs.errors import InputError

@@ -15,7 +15,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from accel.machine import Systolic
+from accel.machines.machine import Systolic
 from accel.show import step
 from accel.simulate import trace
 

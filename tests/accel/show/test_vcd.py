@@ -14,8 +14,8 @@ import pywellen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accel.counters import PHASES
-from accel.machine import Systolic
+from accel.machines.counters import PHASES
+from accel.machines.machine import Systolic
 from accel.show import vcd
 from accel.simulate import trace
 from accel.simulate.faults import Fault, masks

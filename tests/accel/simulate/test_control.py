@@ -9,8 +9,8 @@ from arrays import SHAPES, exact, factors, machines, noticed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel.machine import Systolic
-from accel.simulate import control, stepping
+from accel.machines.machine import Systolic
+from accel.simulate import control, register_level
 from accel.simulate.control import HeldTiles, SumTiles
 
 ARRAYS = [machine for shape in SHAPES for machine in machines(*shape)]
@@ -28,8 +28,8 @@ def tiles_of(machine: Systolic, x_GMK, w_KN) -> HeldTiles | SumTiles:
 @pytest.fixture(scope="module", autouse=True)
 def small_programs():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stepping, "_PIECE", 32)
-        patch.setattr(stepping, "_PLANE", 1)
+        patch.setattr(register_level, "_PIECE", 32)
+        patch.setattr(register_level, "_PLANE", 1)
         yield
 
 
@@ -125,7 +125,7 @@ def test_results_come_on_the_edges_of_the_contract(machine):
     """y[m][c] on edge m + rows + c, counted from 1 where its tile's x[0] is presented."""
     rows, cols, M = machine.rows, machine.cols, 4
     tiles = tiles_of(machine, *factors(1, M, M, M))
-    state, advance = stepping.start(tiles)
+    state, advance = register_level.start(tiles)
     feed = tiles.feed(0, tiles.edges + 3)
     _, seen = jax.device_get(advance(state, feed))
     starts = np.flatnonzero(feed.first)
@@ -171,10 +171,10 @@ def test_tiles_that_follow_one_edge_closer_go_wrong(machine, M, monkeypatch):
     if machine.dataflow == "is":
         streamed = {"M": 2 * machine.cols + 1, "N": M}
     product = factors(1, K=2 * machine.rows + 1, **streamed)
-    assert noticed(stepping.run, machine, *product) == set()
+    assert noticed(register_level.run, machine, *product) == set()
     kept = control.period
     monkeypatch.setattr(control, "period", lambda *given: kept(*given) - 1)
-    signs = noticed(stepping.run, machine, *product)
+    signs = noticed(register_level.run, machine, *product)
     assert signs & {"sums", "lost"}
 
 
@@ -184,6 +184,6 @@ def test_tiles_may_follow_later(machine, monkeypatch):
     product = factors(1, 4, 7, 5)
     kept = control.period
     monkeypatch.setattr(control, "period", lambda *given: kept(*given) + 1)
-    found = stepping.run(machine, *product)
+    found = register_level.run(machine, *product)
     assert np.array_equal(found.sums, exact(*product))
-    assert noticed(stepping.run, machine, *product) == {"counters"}
+    assert noticed(register_level.run, machine, *product) == {"counters"}

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accel.counters import Counters, times
-from accel.machine import Direct
+from accel.machines.counters import Counters, times
+from accel.machines.machine import Direct
 from accel.simulate import clock, direct, tree
-from accel.simulate.simulation import Lost
+from accel.simulate.simulation import LostResultError
 from configs.errors import InputError
 
 # Images, positions, K, N.
@@ -82,7 +82,7 @@ def test_one_edge_fewer_loses_the_last_image(shape) -> None:
     check(shape, edges=edges)
     x, w = operands(*shape)
     lost = f"{positions * n} of {images * positions * n} results"
-    with pytest.raises(Lost, match=lost):
+    with pytest.raises(LostResultError, match=lost):
         direct.run(Direct(), x, w, positions=positions, edges=edges - 1)
 
 
@@ -125,7 +125,7 @@ def test_a_dropped_valid_bit_loses_its_image(monkeypatch) -> None:
 
     monkeypatch.setattr(tree, "step_tags", dropping)
     x, w = operands(*FAULTY)
-    with pytest.raises(Lost, match=r"20 of 60 results .*; word 20 was 0 times"):
+    with pytest.raises(LostResultError, match=r"20 of 60 results .*; word 20 was 0 times"):
         direct.run(Direct(), x, w, positions=4)
 
 

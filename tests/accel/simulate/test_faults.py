@@ -7,8 +7,8 @@ from arrays import exact, factors, machines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accel.machine import Systolic
-from accel.simulate import stepping
+from accel.machines.machine import Systolic
+from accel.simulate import register_level
 from accel.simulate.faults import NONE, WIDTHS, Fault, Masks, broken, masks
 from configs.errors import InputError
 
@@ -168,8 +168,8 @@ def everywhere(found: list[Fault], machine: Systolic, signed) -> Masks:
 @pytest.fixture(scope="module", autouse=True)
 def small_programs():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stepping, "_PIECE", 32)
-        patch.setattr(stepping, "_PLANE", 1)
+        patch.setattr(register_level, "_PIECE", 32)
+        patch.setattr(register_level, "_PLANE", 1)
         yield
 
 
@@ -190,19 +190,19 @@ def test_sums_are_those_of_broken_operands(machine, dtype, found, seed):
     if machine.dataflow == "is":
         # The array's names: what it holds are inputs.
         signed = signed | {"weight": signed["input"], "input": signed["weight"]}
-    run = stepping.run(machine, x, w, everywhere(found, machine, signed))
+    run = register_level.run(machine, x, w, everywhere(found, machine, signed))
     assert np.array_equal(run.sums[0], model(machine, x[0], w, found, signed))
     # Data are broken, the bits that count are not.
     assert (
         run.counters
-        == stepping.run(machine, x, w, everywhere([], machine, signed)).counters
+        == register_level.run(machine, x, w, everywhere([], machine, signed)).counters
     )
 
 
 @pytest.mark.parametrize("machine", [WS, SKEWED, GLOBAL, IS, OS], ids=name)
 def test_masks_that_break_nothing_change_nothing(machine):
     x, w = factors(1, 4, 7, 5)
-    run = stepping.run(machine, x, w, everywhere([], machine, UNSIGNED))
+    run = register_level.run(machine, x, w, everywhere([], machine, UNSIGNED))
     assert np.array_equal(run.sums, exact(x, w))
 
 
@@ -220,7 +220,7 @@ def test_a_fault_reaches_the_columns_behind_it(machine, register):
     (row, col), columns = REACH[register]
     fault = Fault(register=register, row=row, col=col, bit=3, kind="flip")
     x, w = factors(1, 4, 7, 5)
-    run = stepping.run(machine, x, w, everywhere([fault], machine, UNSIGNED))
+    run = register_level.run(machine, x, w, everywhere([fault], machine, UNSIGNED))
     wrong = (run.sums[0] != exact(x, w)[0]).any(0)
     assert wrong.tolist() == [n % COLS in columns for n in range(5)]
 
@@ -231,7 +231,7 @@ def test_weights_that_pass_a_broken_register_are_broken(machine, rows):
     fault = Fault(register="weight", row=1, col=0, bit=0, kind="flip")
     w = factors(1, 1, 3, 2)[1]
     x = np.eye(3, dtype=np.uint8)[None]
-    run = stepping.run(machine, x, w, everywhere([fault], machine, UNSIGNED))
+    run = register_level.run(machine, x, w, everywhere([fault], machine, UNSIGNED))
     assert np.argwhere(run.sums[0] != w).tolist() == [[row, 0] for row in rows]
 
 
@@ -239,7 +239,7 @@ def test_a_sum_that_waits_is_broken_once():
     """A register that holds what it has takes nothing: no bit flips to and fro."""
     fault = Fault(register="sum", row=0, col=0, bit=0, kind="flip")
     x, w = np.zeros((1, 3, 1), np.uint8), np.zeros((1, 2), np.int8)
-    run = stepping.run(OS, x, w, everywhere([fault], OS, UNSIGNED))
+    run = register_level.run(OS, x, w, everywhere([fault], OS, UNSIGNED))
     assert run.sums[0].tolist() == [[1, 0], [0, 0], [0, 0]]
 
 
@@ -247,7 +247,7 @@ def test_masks_of_one_register_alone():
     """Registers without faults have no masks at all."""
     fault = Fault(register="weight", row=0, col=1, bit=2, kind="stuck_1")
     x, w = factors(1, 4, 7, 5)
-    run = stepping.run(WS, x, w, masks([fault], WS, UNSIGNED))
+    run = register_level.run(WS, x, w, masks([fault], WS, UNSIGNED))
     assert np.array_equal(run.sums[0], model(WS, x[0], w, [fault], UNSIGNED))
 
 

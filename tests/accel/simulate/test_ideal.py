@@ -9,7 +9,7 @@ from arrays import MACHINES, drawn, exact, factors, machines, products
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accel.machine import Systolic
+from accel.machines.machine import Systolic
 from accel.simulate import ideal, trace
 
 name = lambda machine: machine.name

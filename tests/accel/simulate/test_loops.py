@@ -13,11 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from accel.counters import Counters, times
-from accel.machine import Dot, Mac, Machine, Tile
+from accel.machines.counters import Counters, times
+from accel.machines.machine import Dot, Mac, Machine, Tile
 from accel.simulate import clock, mac, tree, trees
 from accel.simulate.loops import run
-from accel.simulate.simulation import Lost
+from accel.simulate.simulation import LostResultError
 from configs.errors import InputError
 
 # M, K, N: one of each, ragged every way, more inputs than multipliers, and fewer.
@@ -135,7 +135,9 @@ def test_one_edge_fewer_loses_the_last_result(machine) -> None:
     x, w = operands(3, 7, 5)
     edges = expected(machine, 3, 7, 5).cycles
     check(machine, x, w, edges=edges)
-    with pytest.raises(Lost, match="of 15 results were not captured exactly once"):
+    with pytest.raises(
+        LostResultError, match="of 15 results were not captured exactly once"
+    ):
         run(machine, x, w, edges=edges - 1)
 
 
@@ -219,7 +221,7 @@ def test_a_dropped_valid_bit_loses_its_result(monkeypatch) -> None:
         return step(tags, entering._replace(valid=entering.valid & ~gone))
 
     monkeypatch.setattr(tree, "step_tags", dropping)
-    with pytest.raises(Lost, match=r"1 of 15 results .*; word 7 was 0 times"):
+    with pytest.raises(LostResultError, match=r"1 of 15 results .*; word 7 was 0 times"):
         run(*FAULTY)
 
 
@@ -287,7 +289,7 @@ def test_outputs_that_are_not_masked_are_captured_twice(monkeypatch) -> None:
         trees, "_lanes", lambda first, size, end: lanes(first, size, end) | (size == 2)
     )
     _, x, w = FAULTY
-    with pytest.raises(Lost):
+    with pytest.raises(LostResultError):
         run(Tile(inputs=4, outputs=2), x, w)
 
 
@@ -322,7 +324,7 @@ def test_a_controller_that_stops_early_loses_results(monkeypatch) -> None:
         return after._replace(present=after.present & (after.m < 2))
 
     monkeypatch.setattr(mac, "following", stopping)
-    with pytest.raises(Lost, match=r"5 of 15 results .*; word 10 was 0 times"):
+    with pytest.raises(LostResultError, match=r"5 of 15 results .*; word 10 was 0 times"):
         run(Mac(), *FAULTY[1:])
 
 
@@ -361,7 +363,7 @@ def test_the_clock_accepts_every_result_once_and_in_time(words, cycles, message)
     settings = dict(length=16, words=2, group=1, edges=None)
     right, _ = clock.run_clock(_handing([1, 0], stream=2), None, **settings)
     assert right.tolist() == [[1, 1]]
-    with pytest.raises(Lost, match=message):
+    with pytest.raises(LostResultError, match=message):
         clock.run_clock(_handing(words, stream=cycles), None, **settings)
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from arrays import drawn, factors, noticed
 
-from accel.counters import PHASES
-from accel.machine import Systolic
-from accel.simulate import output_stationary, stepping, wires
+from accel.machines.counters import PHASES
+from accel.machines.machine import Systolic
+from accel.simulate import output_stationary, register_level, wires
 from accel.simulate.control import SumTiles
 from accel.simulate.phases import Bits, labels
 
@@ -42,7 +42,7 @@ def test_every_register_after_every_edge():
     x = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
     w = np.array([[1, 2], [3, 4], [5, 6]], np.int8)
     tiles = SumTiles.cut(machine, x[None], w)
-    state, advance = stepping.start(tiles, record=True)
+    state, advance = register_level.start(tiles, record=True)
     _, (registers, seen) = jax.device_get(advance(state, tiles.feed(0, tiles.edges)))
     edges = [a | b for a, b in zip(drawn(OPERANDS), drawn(BITS), strict=True)]
     assert len(edges) == tiles.edges
@@ -65,8 +65,8 @@ def test_every_register_after_every_edge():
 @pytest.fixture(scope="module", autouse=True)
 def small_programs():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stepping, "_PIECE", 32)
-        patch.setattr(stepping, "_PLANE", 1)
+        patch.setattr(register_level, "_PIECE", 32)
+        patch.setattr(register_level, "_PLANE", 1)
         yield
 
 
@@ -86,7 +86,7 @@ def rebuilt(monkeypatch):
 
 
 def test_nothing_is_noticed_without_a_fault(rebuilt):
-    assert noticed(stepping.run, MACHINE, *product()) == set()
+    assert noticed(register_level.run, MACHINE, *product()) == set()
 
 
 @pytest.mark.parametrize("places", [MACHINE.rows, MACHINE.cols])
@@ -98,7 +98,7 @@ def test_a_dropped_skew_register_is_noticed(places, rebuilt, monkeypatch):
         return after, found
 
     monkeypatch.setattr(output_stationary, "delayed", delayed)
-    assert "sums" in noticed(stepping.run, MACHINE, *product())
+    assert "sums" in noticed(register_level.run, MACHINE, *product())
 
 
 def feed_changed(monkeypatch, change):
@@ -115,12 +115,12 @@ def without(field, edge):
 
 def test_an_operand_that_is_taken_for_none_is_noticed(monkeypatch):
     feed_changed(monkeypatch, without("valid", 2))
-    assert "sums" in noticed(stepping.run, MACHINE, *product())
+    assert "sums" in noticed(register_level.run, MACHINE, *product())
 
 
 def test_sums_that_nothing_tells_to_move_are_noticed(monkeypatch):
     feed_changed(monkeypatch, without("last", 4))
-    assert noticed(stepping.run, MACHINE, *product()) == {"lost"}
+    assert noticed(register_level.run, MACHINE, *product()) == {"lost"}
 
 
 def test_one_flipped_bit_of_one_weight_is_noticed(monkeypatch):
@@ -129,14 +129,14 @@ def test_one_flipped_bit_of_one_weight_is_noticed(monkeypatch):
         return feed._replace(weights=feed.weights ^ flipped.astype(np.int8))
 
     feed_changed(monkeypatch, flip)
-    assert noticed(stepping.run, MACHINE, *product()) == {"sums"}
+    assert noticed(register_level.run, MACHINE, *product()) == {"sums"}
 
 
 def test_sums_that_move_before_their_last_product_are_noticed(monkeypatch):
     feed_changed(monkeypatch, lambda feed, edges: feed._replace(last=feed.valid))
-    assert noticed(stepping.run, MACHINE, *product())
+    assert noticed(register_level.run, MACHINE, *product())
 
 
 def test_arrays_side_by_side_do_not_meet(monkeypatch):
-    monkeypatch.setattr(stepping, "_PLANE", 2 * MACHINE.multipliers)
-    assert noticed(stepping.run, MACHINE, *factors(3, 4, 5, 5, seed=1)) == set()
+    monkeypatch.setattr(register_level, "_PLANE", 2 * MACHINE.multipliers)
+    assert noticed(register_level.run, MACHINE, *factors(3, 4, 5, 5, seed=1)) == set()

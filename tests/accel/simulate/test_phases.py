@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from accel.counters import PHASES
-from accel.simulate.phases import Bits, Lost, labels, phase_counts
+from accel.machines.counters import PHASES
+from accel.simulate.phases import Bits, labels, phase_counts
+from accel.simulate.simulation import LostResultError
 
 
 def bits(drawing: str) -> tuple[Bits, str]:
@@ -113,16 +114,16 @@ def test_surplus_edges_change_nothing_and_missing_ones_do(name):
 @pytest.mark.parametrize("row", ["streaming", "captured"])
 def test_no_result_is_lost(row):
     seen, _ = bits(CASES["single"][0])
-    with pytest.raises(Lost, match="no result came out"):
+    with pytest.raises(LostResultError, match="no result came out"):
         phase_counts(seen._replace(**{row: np.zeros_like(seen.captured)}))
     # Those of the second tile alone.
     second = getattr(seen, row) & (np.arange(len(seen.captured)) < 7)
-    with pytest.raises(Lost, match="no result came out"):
+    with pytest.raises(LostResultError, match="no result came out"):
         phase_counts(seen._replace(**{row: second}))
 
 
 def test_nothing_seen_is_lost():
-    with pytest.raises(Lost, match="run more clock edges"):
+    with pytest.raises(LostResultError, match="run more clock edges"):
         labels(Bits(*np.zeros((4, 5), bool)))
 
 

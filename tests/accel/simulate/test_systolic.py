@@ -5,8 +5,8 @@ import pytest
 from arrays import MACHINES, SHAPES, exact, factors, machines, noticed, products
 from hypothesis import given, settings
 
-from accel.machine import Systolic
-from accel.simulate import lanes, stepping, systolic
+from accel.machines.machine import Systolic
+from accel.simulate import batched_tiles, register_level, systolic
 from accel.simulate.faults import Fault, masks
 
 
@@ -14,10 +14,10 @@ from accel.simulate.faults import Fault, masks
 def small_programs():
     """One array at a time and short pieces: few programs, and pieces are met everywhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stepping, "_PIECE", 32)
-        patch.setattr(stepping, "_PLANE", 1)
-        patch.setattr(lanes, "_EDGES", 8)
-        patch.setattr(lanes, "_MOST_LANES", 2)
+        patch.setattr(register_level, "_PIECE", 32)
+        patch.setattr(register_level, "_PLANE", 1)
+        patch.setattr(batched_tiles, "_EDGES", 8)
+        patch.setattr(batched_tiles, "_MOST_LANES", 2)
         yield
 
 
@@ -48,7 +48,7 @@ def test_faults_are_stepped_register_by_register():
     fault = Fault(register="sum", row=1, col=1, bit=4, kind="flip")
     broken = masks([fault], machine, signed)
     found = systolic.run(machine, *product, broken)
-    assert np.array_equal(found.sums, stepping.run(machine, *product, broken).sums)
+    assert np.array_equal(found.sums, register_level.run(machine, *product, broken).sums)
     # Column 1 of each tile of outputs.
     wrong = (found.sums != exact(*product)).any((0, 1))
     assert wrong.tolist() == [False, True, False, True, False]
@@ -59,7 +59,7 @@ def test_the_fast_form_is_taken_where_there_is_one(dataflow, monkeypatch):
     def refused(*given):
         raise RuntimeError("stepped register by register")
 
-    monkeypatch.setattr(stepping, "run", refused)
+    monkeypatch.setattr(register_level, "run", refused)
     machine, product = Systolic(rows=3, cols=2, dataflow=dataflow), factors(1, 3, 4, 5)
     assert noticed(systolic.run, machine, *product) == set()
     with pytest.raises(RuntimeError, match="register by register"):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from arrays import SHAPES, exact, factors, machines
 
-from accel.gemm import Gemm
-from accel.machine import Systolic
+from accel.machines.machine import Systolic
 from accel.predict.timing import predict
 from accel.simulate import control, trace
 from accel.simulate.faults import Fault, masks
+from accel.workload.gemm import Gemm
 from configs.errors import InputError
 
 TRACED = [machine for shape in ((3, 2), (1, 3)) for machine in machines(*shape)]

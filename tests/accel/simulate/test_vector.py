@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from accel.predict import closed_forms as forms
 from accel.simulate import vector
-from accel.simulate.simulation import Lost
+from accel.simulate.simulation import LostResultError
 
 
 def operands(runs, m, k, n, repeats, seed=0):
@@ -49,5 +49,5 @@ def test_the_form_by_hand():
 def test_an_edge_too_few():
     x, w = operands(1, 2, 3, 1, 4)
     assert vector.run(2, x, w, repeats=4, edges=12).counters.cycles == 12
-    with pytest.raises(Lost, match="were not captured exactly once"):
+    with pytest.raises(LostResultError, match="were not captured exactly once"):
         vector.run(2, x, w, repeats=4, edges=11)

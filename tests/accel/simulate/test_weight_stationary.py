@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from arrays import drawn, factors, machines, noticed
 
-from accel.counters import PHASES
-from accel.machine import Systolic
-from accel.simulate import stepping, weight_stationary, wires
+from accel.machines.counters import PHASES
+from accel.machines.machine import Systolic
+from accel.simulate import register_level, weight_stationary, wires
 from accel.simulate.control import HeldTiles
 from accel.simulate.phases import Bits, labels
 
@@ -95,7 +95,7 @@ def test_every_register_after_every_edge(case):
     kind, left, right, tables, phases = DRAWN[case]
     machine = Systolic(rows=2, cols=2, **kind)
     tiles = HeldTiles.cut(machine, left[None], right[None])
-    state, advance = stepping.start(tiles, record=True)
+    state, advance = register_level.start(tiles, record=True)
     _, (registers, seen) = jax.device_get(advance(state, tiles.feed(0, tiles.edges)))
     edges = [{}] * tiles.edges
     for table in tables:
@@ -119,8 +119,8 @@ def test_every_register_after_every_edge(case):
 @pytest.fixture(scope="module", autouse=True)
 def small_programs():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stepping, "_PIECE", 32)
-        patch.setattr(stepping, "_PLANE", 1)
+        patch.setattr(register_level, "_PIECE", 32)
+        patch.setattr(register_level, "_PLANE", 1)
         yield
 
 
@@ -141,7 +141,7 @@ def product():
 
 @pytest.mark.parametrize("machine", HELD, ids=name)
 def test_nothing_is_noticed_without_a_fault(machine, rebuilt):
-    assert noticed(stepping.run, machine, *product()) == set()
+    assert noticed(register_level.run, machine, *product()) == set()
 
 
 @pytest.mark.parametrize("machine", HELD[:3], ids=name)
@@ -155,7 +155,7 @@ def test_a_dropped_skew_register_is_noticed(machine, rebuilt, monkeypatch):
         return line, found
 
     monkeypatch.setattr(weight_stationary, "delayed", delayed)
-    assert "sums" in noticed(stepping.run, machine, *product())
+    assert "sums" in noticed(register_level.run, machine, *product())
 
 
 def test_a_register_dropped_above_a_column_is_noticed(rebuilt, monkeypatch):
@@ -165,7 +165,7 @@ def test_a_register_dropped_above_a_column_is_noticed(rebuilt, monkeypatch):
         return after, (entering if is_top else found)
 
     monkeypatch.setattr(weight_stationary, "delayed", delayed)
-    assert "sums" in noticed(stepping.run, HELD[1], *product())
+    assert "sums" in noticed(register_level.run, HELD[1], *product())
 
 
 def test_a_valid_bit_without_its_skew_is_noticed(rebuilt, monkeypatch):
@@ -175,7 +175,7 @@ def test_a_valid_bit_without_its_skew_is_noticed(rebuilt, monkeypatch):
 
     monkeypatch.setattr(weight_stationary, "taps", taps)
     for machine in (HELD[0], HELD[2]):
-        assert noticed(stepping.run, machine, *product())
+        assert noticed(register_level.run, machine, *product())
 
 
 def feed_changed(monkeypatch, change):
@@ -198,7 +198,7 @@ def late(array):
 def test_weights_presented_one_cycle_late_are_noticed(machine, monkeypatch):
     shift = lambda feed, start: feed._replace(weights=late(feed.weights))
     feed_changed(monkeypatch, shift)
-    assert "sums" in noticed(stepping.run, machine, *product())
+    assert "sums" in noticed(register_level.run, machine, *product())
 
 
 @pytest.mark.parametrize("machine", HELD, ids=name)
@@ -208,7 +208,7 @@ def test_a_whole_load_one_cycle_late_is_noticed(machine, monkeypatch):
         monkeypatch,
         lambda feed, _: feed._replace(**{f: late(getattr(feed, f)) for f in fields}),
     )
-    assert "sums" in noticed(stepping.run, machine, *product())
+    assert "sums" in noticed(register_level.run, machine, *product())
 
 
 @pytest.mark.parametrize("bit", [0, 7])
@@ -221,7 +221,7 @@ def test_one_flipped_bit_of_one_weight_is_noticed(machine, bit, monkeypatch):
         return feed._replace(weights=weights)
 
     feed_changed(monkeypatch, flip)
-    assert noticed(stepping.run, machine, *product()) == {"sums"}
+    assert noticed(register_level.run, machine, *product()) == {"sums"}
 
 
 @pytest.mark.parametrize("machine", HELD, ids=name)
@@ -231,7 +231,7 @@ def test_a_dropped_valid_bit_is_noticed(machine, monkeypatch):
         return feed._replace(valid=feed.valid & (edge != machine.rows + 1))
 
     feed_changed(monkeypatch, drop)
-    assert noticed(stepping.run, machine, *product()) == {"lost"}
+    assert noticed(register_level.run, machine, *product()) == {"lost"}
 
 
 @pytest.mark.parametrize("machine", HELD, ids=name)
@@ -239,11 +239,13 @@ def test_a_bit_that_calls_padding_a_word_is_noticed(machine, monkeypatch):
     feed_changed(
         monkeypatch, lambda feed, _: feed._replace(live=feed.live | feed.load[:, None])
     )
-    assert noticed(stepping.run, machine, *product()) == {"counters"}
+    assert noticed(register_level.run, machine, *product()) == {"counters"}
 
 
 @pytest.mark.parametrize("machine", HELD, ids=name)
 def test_arrays_side_by_side_do_not_meet(machine, monkeypatch):
-    monkeypatch.setattr(stepping, "_PLANE", 2 * machine.multipliers)
+    monkeypatch.setattr(register_level, "_PLANE", 2 * machine.multipliers)
     for seed in (1, 2):
-        assert noticed(stepping.run, machine, *factors(3, 4, 7, 5, seed=seed)) == set()
+        assert (
+            noticed(register_level.run, machine, *factors(3, 4, 7, 5, seed=seed)) == set()
+        )

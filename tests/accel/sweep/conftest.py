@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from accel.cost.presets import PRESETS
-from accel.cost.work import Work
-from accel.sourced import Sourced
+from accel.cost.energy_tables import TABLES
+from accel.machines.provenance import Provenance
 from accel.sweep.space import Space
+from accel.workload.layer import LayerWorkload
 
 
 @pytest.fixture(scope="session")
@@ -16,22 +16,57 @@ def works():
     and unchained layers."""
     conv = {"images": 7, "kernel_rows": 3}
     return [
-        Work(name="conv1", **conv, out_rows=12, out_cols=10, row_bytes=36, K=27, N=5,
-             col_bytes=3),
-        Work(
-            name="conv2", **conv, out_rows=6, out_cols=4, row_bytes=30, K=45, N=22,
-            chained=True, col_bytes=5,
+        LayerWorkload(
+            name="conv1",
+            **conv,
+            out_rows=12,
+            out_cols=10,
+            row_bytes=36,
+            K=27,
+            N=5,
+            col_bytes=3,
         ),
-        Work(
-            name="groups", **conv, out_rows=3, out_cols=2, row_bytes=44, stride=2, K=33,
-            N=11, repeats=2, chained=True, col_bytes=22,
-            weight_bits=3, activation_bits=5, output_bits=7,
+        LayerWorkload(
+            name="conv2",
+            **conv,
+            out_rows=6,
+            out_cols=4,
+            row_bytes=30,
+            K=45,
+            N=22,
+            chained=True,
+            col_bytes=5,
         ),
-        Work(name="side", **conv, out_rows=4, out_cols=4, row_bytes=18, K=27, N=9),
-        Work(name="dense1", images=7, row_bytes=96, K=96, N=40, chained=True,
-             weight_bits=4, activation_bits=4, output_bits=2),
-        Work(name="dense2", images=7, row_bytes=40, K=40, N=10, chained=True),
-    ]  # fmt: skip
+        LayerWorkload(
+            name="groups",
+            **conv,
+            out_rows=3,
+            out_cols=2,
+            row_bytes=44,
+            stride=2,
+            K=33,
+            N=11,
+            repeats=2,
+            chained=True,
+            col_bytes=22,
+            weight_bits=3,
+            activation_bits=5,
+            output_bits=7,
+        ),
+        LayerWorkload(name="side", **conv, out_rows=4, out_cols=4, row_bytes=18, K=27, N=9),
+        LayerWorkload(
+            name="dense1",
+            images=7,
+            row_bytes=96,
+            K=96,
+            N=40,
+            chained=True,
+            weight_bits=4,
+            activation_bits=4,
+            output_bits=2,
+        ),
+        LayerWorkload(name="dense2", images=7, row_bytes=40, K=40, N=10, chained=True),
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -64,5 +99,5 @@ def small_space():
 @pytest.fixture(scope="session")
 def preset():
     """With static power, so that the clock counts."""
-    power = Sourced(value=0.02, unit="W", source="this test", status="assumed")
-    return replace(PRESETS["horowitz_45nm"], static=power)
+    power = Provenance(value=0.02, unit="W", source="this test", status="assumed")
+    return replace(TABLES["horowitz_45nm"], static=power)

@@ -5,20 +5,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from accel.cost import rule
-from accel.cost.work import Work
+from accel.cost import fixed_mapping
 from accel.sweep import choices, plan, reference
 from accel.sweep.choices import Options
 from accel.sweep.metrics import METRICS
 from accel.sweep.space import Space
+from accel.workload.layer import LayerWorkload
 from configs.errors import InputError
 
 # A kernel as high as the map: two strips take more rows than the map has.
 TALL = [
-    Work(name="conv", out_rows=6, out_cols=2, kernel_rows=5, row_bytes=9, K=45, N=4),
-    Work(name="conv2", out_rows=3, out_cols=2, kernel_rows=3, row_bytes=8, K=24, N=6,
-         chained=True),
-]  # fmt: skip
+    LayerWorkload(
+        name="conv", out_rows=6, out_cols=2, kernel_rows=5, row_bytes=9, K=45, N=4
+    ),
+    LayerWorkload(
+        name="conv2",
+        out_rows=3,
+        out_cols=2,
+        kernel_rows=3,
+        row_bytes=8,
+        K=24,
+        N=6,
+        chained=True,
+    ),
+]
 SPACE = Space(
     dataflow=("ws",), rows=(4,), cols=(2, 4), dram_mb_per_s=(100,), clock_mhz=(100,),
     activation_bytes=(*range(100, 170, 3), 400), weight_bytes=(200, 1000),
@@ -50,11 +60,11 @@ def mapped(works, space, index):
 
 
 def wanted(works, design):
-    """The same by `accel.cost.rule`, one layer after the other."""
+    """The same by `accel.cost.fixed_mapping`, one layer after the other."""
     found = []
-    for work, places in zip(works, rule.kept(works, design.memory), strict=True):
+    for work, places in zip(works, fixed_mapping.kept(works, design.memory), strict=True):
         try:
-            one = rule.fixed(work, design.machine, design.memory, places)
+            one = fixed_mapping.fixed(work, design.machine, design.memory, places)
         except InputError:
             return None
         rows = one.images * one.strip * (one.cols or work.out_cols)
@@ -109,7 +119,7 @@ def test_planted_an_output_that_takes_no_room_is_seen(monkeypatch):
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 3), (3, 1), (2, 2)])
 def test_no_design_passes_the_bounds(kernel, stride, preset):
     """Inputs decide: strips that overlap, that touch, and that skip rows."""
-    layer = Work(
+    layer = LayerWorkload(
         name="l", out_rows=8, kernel_rows=kernel, stride=stride, row_bytes=5000, K=1, N=1
     )
     space = replace(

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.image import imread
 from pyarrow import parquet
 
-from accel.sweep import files, plots, refine, run, show
+from accel.cli import print_sweep
+from accel.sweep import files, plots, refine, run
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_names_go_by_what_the_mapper_makes_of_a_design(swept, works, small_space
 
 
 def test_the_table_names_the_winners(swept, capsys):
-    show.print_sweep(swept)
+    print_sweep.print_sweep(swept)
     text = capsys.readouterr().out
     assert "256 of 4 layers" in text
     for name, row in swept["named"].items():
@@ -102,7 +103,7 @@ def test_the_table_names_the_winners(swept, capsys):
         | {"rule": {"time_us": 1e6 + row["index"]}}
         for name, row in swept["named"].items()
     }
-    show.print_sweep(swept | {"refined": [{}, {}], "named": named})
+    print_sweep.print_sweep(swept | {"refined": [{}, {}], "named": named})
     text = capsys.readouterr().out
     assert "rule us" in text
     assert "The best of 2 members of the front" in text

@@ -12,7 +12,7 @@ from accel.sweep import forms
 RATES = ((1, 1), (3, 2), (100, 7))
 
 
-def walked(b: forms.Blocks, work: forms.Work, clock: int, bandwidth: int) -> int:
+def walked(b: forms.Blocks, work: forms.BlockCycles, clock: int, bandwidth: int) -> int:
     """Cycles, block after block: the DMA writes what the last but one left and reads what
     the next one needs."""
     at = list(product(range(b.T_M), range(b.T_N)))
@@ -33,7 +33,9 @@ def walked(b: forms.Blocks, work: forms.Work, clock: int, bandwidth: int) -> int
     return dma[0] + sum(map(max, zip(busy, dma[1:-1], strict=True))) + dma[-1]
 
 
-def drawn(draw: random.Random, T_M: int, T_N: int) -> tuple[forms.Blocks, forms.Work]:
+def drawn(
+    draw: random.Random, T_M: int, T_N: int
+) -> tuple[forms.Blocks, forms.BlockCycles]:
     """A layer so cut; DRAM decides in some periods, the array in others. An N that is not
     cut is as wide as its last block; other sizes of blocks that are not there mean nothing.
     """
@@ -47,7 +49,7 @@ def drawn(draw: random.Random, T_M: int, T_N: int) -> tuple[forms.Blocks, forms.
         K=draw.randint(1, 5), inputs=inputs, inputs_last=draw.randint(1, inputs),
         leaves=draw.randint(0, 1),
     )  # fmt: skip
-    return blocks, forms.Work(inner, right, bottom, corner)
+    return blocks, forms.BlockCycles(inner, right, bottom, corner)
 
 
 def test_the_periods_are_those_of_all_blocks():
@@ -56,13 +58,16 @@ def test_the_periods_are_those_of_all_blocks():
     cases = [drawn(draw, *cut) for cut in product(range(1, 7), repeat=2) for _ in range(8)]
     with jax.enable_x64(True):
         blocks, work = (
-            kind(*(
-                jnp.array([field], jnp.int64)
-                for field in zip(*(one[:10] for one in some), strict=True)
-            ))
-            for kind, some in zip((forms.Blocks, forms.Work), zip(*cases, strict=True),
-                                  strict=True)
-        )  # fmt: skip
+            kind(
+                *(
+                    jnp.array([field], jnp.int64)
+                    for field in zip(*(one[:10] for one in some), strict=True)
+                )
+            )
+            for kind, some in zip(
+                (forms.Blocks, forms.BlockCycles), zip(*cases, strict=True), strict=True
+            )
+        )
         clock, bandwidth = (jnp.array(v, jnp.float64) for v in zip(*RATES, strict=True))
         rates = forms.Rates(clock / bandwidth, 0.5 / bandwidth)
         got = np.asarray(forms.cycles(*forms.periods(blocks, work), rates))[0]
@@ -70,7 +75,9 @@ def test_the_periods_are_those_of_all_blocks():
         assert found == [walked(b, w, *rate) for rate in RATES], b
 
 
-def sliced(b: forms.Blocks, full: forms.Work, last: forms.Work, clock, bandwidth) -> int:
+def sliced(
+    b: forms.Blocks, full: forms.BlockCycles, last: forms.BlockCycles, clock, bandwidth
+) -> int:
     """The same with slices of K inside, whose sums stay until the last one."""
     reads, writes, busy = [], [0, 0], []
     for m, n, k in product(range(b.T_M), range(b.T_N), range(b.T_K)):
@@ -100,7 +107,7 @@ def sliced_cycles(cases: list[tuple], without: int | None = None) -> list[list[f
     with jax.enable_x64(True):
         blocks, full, last = (
             kind(*(jnp.array([field], jnp.int64) for field in zip(*some, strict=True)))
-            for kind, some in zip((forms.Blocks, forms.Work, forms.Work),
+            for kind, some in zip((forms.Blocks, forms.BlockCycles, forms.BlockCycles),
                                   zip(*cases, strict=True), strict=True)
         )  # fmt: skip
         clock, bandwidth = (jnp.array(v, jnp.float64) for v in zip(*RATES, strict=True))

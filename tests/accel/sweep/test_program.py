@@ -77,7 +77,9 @@ def test_every_period_matters(at):
     with jax.enable_x64(True):
         sizes = [jnp.array(draw.integers(1, 6, (1, 200))) for _ in range(10)]
         blocks = forms.Blocks(*sizes)._replace(leaves=sizes[-1] % 2)
-        work = forms.Work(*(jnp.array(draw.integers(1, 60, (1, 200))) for _ in range(4)))
+        work = forms.BlockCycles(
+            *(jnp.array(draw.integers(1, 60, (1, 200))) for _ in range(4))
+        )
         found, ends = forms.periods(blocks, work)
         rates = forms.Rates(jnp.array([1.0]), jnp.array([0.5]))
         whole = forms.cycles(found, ends, rates)
@@ -141,7 +143,7 @@ def test_the_form_has_a_derivative(monkeypatch):
     with jax.enable_x64(True):
         sizes = (3, 2, 4, 4, 5, 3, 7, 30, 30, 1)
         blocks = forms.Blocks(*(jnp.full((1, 1), v) for v in sizes))
-        work = forms.Work(*(jnp.full((1, 1), 10) for _ in range(4)))
+        work = forms.BlockCycles(*(jnp.full((1, 1), 10) for _ in range(4)))
         found, ends = forms.periods(blocks, work)
 
         def cycles(ratio):

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from accel.cost.work import Work
-from accel.sourced import Sourced
+from accel.machines.provenance import Provenance
 from accel.sweep import front, plan, reference, run, state
 from accel.sweep.front import Front
 from accel.sweep.metrics import METRICS
+from accel.workload.layer import LayerWorkload
 from configs.errors import InputError
 
 NAMES = front.DEFAULT
@@ -77,14 +77,14 @@ def test_minima_and_heat_maps_are_those_of_all_designs(swept, everything, small_
 
 def test_reasons_count_the_designs_that_do_not_fit(swept, few, small_space):
     """By the capacities that the smallest blocks of the rule take."""
-    from accel.cost import rule
+    from accel.cost import fixed_mapping
     from accel.cost.mapping import Mapping
 
     small = dict.fromkeys(("activation_bytes", "weight_bytes", "sum_bytes"), 0)
     for at in range(small_space.size):
         design = small_space.design(at)
         memory, blamed = design.memory, set()
-        for work, places in zip(few, rule.kept(few, memory), strict=True):
+        for work, places in zip(few, fixed_mapping.kept(few, memory), strict=True):
             size = {"K": 1, "N": min(design.cols, work.N)}
             least = Mapping(strip=1, cols=1 if work.out_cols > 1 else None, **size)
             if work.col_bytes is None:
@@ -172,10 +172,12 @@ def test_refusals_before_anything_runs(works, space, few, small_space, preset):
     tiny = replace(small_space, weight_bytes=(1, 2))
     with pytest.raises(InputError, match=r"`--weight-kib` \(=0.00195312 at most\) is"):
         run.sweep(few, tiny, preset)
-    power = Sourced(value=1000, unit="W", source="this test", status="assumed")
+    power = Provenance(value=1000, unit="W", source="this test", status="assumed")
     with pytest.raises(InputError, match=r"energy of a design .* may reach"):
         run.sweep(works, space, replace(preset, static=power))
-    huge = Work(name="dense", images=1 << 24, row_bytes=1 << 20, K=1 << 20, N=1 << 20)
+    huge = LayerWorkload(
+        name="dense", images=1 << 24, row_bytes=1 << 20, K=1 << 20, N=1 << 20
+    )
     with pytest.raises(InputError, match="a transfer in bytes, times MHz may reach"):
         run.sweep([huge], small_space, preset)
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from accel.cost.work import Work
 from accel.sweep.space import Design, Space, around
+from accel.workload.layer import LayerWorkload
 from configs.errors import InputError
 
 
@@ -67,7 +67,7 @@ def test_the_default_space_holds_the_network(works):
 
 
 def test_capacities_of_a_huge_layer_stay_few():
-    huge = Work(name="dense", images=1 << 20, row_bytes=9, K=9, N=1 << 10)
+    huge = LayerWorkload(name="dense", images=1 << 20, row_bytes=9, K=9, N=1 << 10)
     assert len(around([huge]).sum_bytes) == 12
 
 

@@ -4,21 +4,23 @@ import json
 
 import pytest
 
-from accel.gemm import Gemm
-from accel.tpu import explain, fit, maxplus, paper
+from accel.tpu import explain
 from accel.tpu.machine import TpuMachine
+from accel.tpu.paper import calibration, paper
+from accel.tpu.sim import maxplus
+from accel.workload.gemm import Gemm
 from configs.errors import InputError
 from configs.registry import load_network
 
 
 @pytest.fixture(scope="module")
 def mlp0():
-    return explain.explain(paper.app("MLP0"), 200, fit.fitted_machine())
+    return explain.explain(paper.app("MLP0"), 200, calibration.fitted_machine())
 
 
 def test_mlp0(mlp0):
     """The figures of the fit, layer by layer, bound by fetches; declared inputs beside."""
-    predicted = fit.predict(paper.app("MLP0"), fit.fitted_machine())
+    predicted = calibration.predict(paper.app("MLP0"), calibration.fitted_machine())
     assert mlp0["agrees"]
     assert mlp0["cycles"] == mlp0["cycles_closed_form"] == predicted.counts.cycles
     assert mlp0["roofline"]["tops"] == pytest.approx(predicted.tops)
@@ -111,7 +113,7 @@ def test_a_disagreement_is_said(monkeypatch):
 
 def test_respond():
     """MLP0 has table 4 beside it, another network the largest batch that keeps 7 ms."""
-    machine = fit.fitted_machine()
+    machine = calibration.fitted_machine()
     mlp0 = explain.respond(paper.app("MLP0"), 200, machine)
     assert [row["batch"] for row in mlp0["table_4"]] == [200, 250]
     assert mlp0["largest_batch"] is None

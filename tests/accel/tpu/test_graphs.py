@@ -6,13 +6,14 @@ import graphs
 import pytest
 from integers import filled, images, spec
 
-from accel.tpu import maxplus, schedule, writer
-from accel.tpu.compiler import compile_network, compile_shapes
-from accel.tpu.executor import execute
-from accel.tpu.isa import Instruction, Opcode, Register
+from accel.tpu.isa import writer
+from accel.tpu.isa.compiler import compile_network, compile_shapes
+from accel.tpu.isa.isa import Instruction, Opcode, Register
+from accel.tpu.isa.program import Program, issue
 from accel.tpu.machine import TpuMachine
-from accel.tpu.program import Program, issue
-from accel.tpu.schedule import steps
+from accel.tpu.sim import maxplus, schedule
+from accel.tpu.sim.executor import execute
+from accel.tpu.sim.schedule import steps
 from configs.errors import InputError
 from configs.layers.layer import Layer
 from configs.network import Conv, Dense, Flatten, Network

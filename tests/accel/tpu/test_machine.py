@@ -2,7 +2,7 @@
 
 import pytest
 
-from accel.sourced import Sourced
+from accel.machines.provenance import Provenance
 from accel.tpu import constants
 from accel.tpu.machine import TpuMachine
 from configs.errors import InputError
@@ -69,7 +69,7 @@ def test_every_constant_says_where_it_stands():
     """Every default of the machine is one, and only the host's bandwidth is a guess."""
     values = {one.value for one in constants.ALL.values()}
     assert values >= set(vars(TpuMachine()).values())
-    assert all(isinstance(one, Sourced) for one in constants.ALL.values())
+    assert all(isinstance(one, Provenance) for one in constants.ALL.values())
     assumed = [name for name, one in constants.ALL.items() if one.status == "assumed"]
     assert assumed == ["host_bandwidth"]
     assert constants.HOST_BANDWIDTH.value < constants.HOST_PEAK.value

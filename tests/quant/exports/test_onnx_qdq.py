@@ -14,8 +14,8 @@ from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
 from configs.program import Add, Mul
 from quant import normative
-from quant.certificate import agrees_with_float32
 from quant.exports import onnx_qdq
+from quant.float32_rounding import agrees_with_float32
 from quant.network import Format, IntNetwork, Weighted
 
 # (weight_bits, activation_bits)

@@ -12,8 +12,8 @@ from ai_edge_litert import interpreter as litert
 from configs.errors import InputError
 from configs.network import Conv, Dense, Flatten, GlobalPool, Network, Pool
 from quant import normative
-from quant.certificate import agrees_with_float32
 from quant.exports import tflite, tflite_layers, tflite_windows
+from quant.float32_rounding import agrees_with_float32
 from quant.network import PIXELS, Format, IntNetwork, Weighted
 
 BUILTIN = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES

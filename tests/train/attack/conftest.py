@@ -9,14 +9,14 @@ import pytest
 from configs.network import Conv, Dense, Flatten, Network, Pool
 from configs.schema import Data, Experiment, Optimizer, Train
 from train import data, loop
-from train.attack.subject import Subject
+from train.attack.target import Target
 from train.fit import prepare
 from train.mesh import AXIS, place
 from train.model import merge
 
 
 class Digits(NamedTuple):
-    subject: Subject
+    subject: Target
     images: np.ndarray
     labels: np.ndarray
 
@@ -56,5 +56,5 @@ def digits() -> Digits:
         state = piece.state
     params = jax.tree.map(np.asarray, state.params)
     model = merge(fit.graph, params)
-    subject = Subject(name="float", predict=model, surrogate=model)
+    subject = Target(name="float", predict=model, surrogate=model)
     return Digits(subject, dataset.test.images[:200], dataset.test.labels[:200])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from train.attack import apgd, losses, search
-from train.attack.subject import Subject
+from train.attack.target import Target
 from train.attack.track import Example
 
 RNG = np.random.default_rng(0)
@@ -20,7 +20,7 @@ def wavy(pixels: jax.Array) -> jax.Array:
     return jnp.sin(9 * x @ W) * 3 + x @ W
 
 
-WAVY = Subject(name="wavy", predict=wavy, surrogate=wavy)
+WAVY = Target(name="wavy", predict=wavy, surrogate=wavy)
 
 
 def obvious(x, y, t, kind: str, norm: str):

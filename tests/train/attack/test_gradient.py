@@ -8,7 +8,7 @@ import pytest
 from configs.errors import InputError
 from train.attack import search
 from train.attack.gradient import PGD, fgsm
-from train.attack.subject import Subject
+from train.attack.target import Target
 
 RNG = np.random.default_rng(0)
 W = RNG.normal(size=(12, 4)).astype(np.float32)
@@ -21,7 +21,7 @@ def curved(pixels: jax.Array) -> jax.Array:
     return jnp.sin(3 * x @ W) * 4
 
 
-CURVED = Subject(name="curved", predict=curved, surrogate=curved)
+CURVED = Target(name="curved", predict=curved, surrogate=curved)
 Y = np.argmax(np.asarray(curved(X)), -1)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from train.attack import gradient, search, square
-from train.judge import Judge
+from train.judge import Classifier
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def deployed(digits, adversarial: np.ndarray) -> float:
     x = digits.images.astype(float)
     delta = np.trunc(np.round(255 * adversarial - x, 3))
     assert np.abs(delta).max() <= LEVELS
-    classes = Judge(digits.subject.predict).classes((x + delta).astype(np.uint8))
+    classes = Classifier(digits.subject.predict).classes((x + delta).astype(np.uint8))
     return 100 * (classes == digits.labels).mean()
 
 
@@ -70,7 +70,7 @@ def test_art_square_agrees(digits) -> None:
     """Also a black box to them: bytes in, logits out."""
     classifiers = peer("art.estimators.classification")
     attacks = peer("art.attacks.evasion")
-    judge, queries = Judge(digits.subject.predict), 300
+    judge, queries = Classifier(digits.subject.predict), 300
     predict = lambda x: judge(np.round(x * 255).astype(np.uint8))
     box = classifiers.BlackBoxClassifierNeuralNetwork(
         predict, (28, 28, 1), 10, clip_values=(0, 1), channels_first=False

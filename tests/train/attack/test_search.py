@@ -7,8 +7,8 @@ import pytest
 
 from configs.errors import InputError
 from train.attack import apgd, gradient, losses, program, search, square
-from train.attack.subject import Subject
-from train.judge import Judge
+from train.attack.target import Target
+from train.judge import Classifier
 from train.mesh import AXIS
 
 RNG = np.random.default_rng(0)
@@ -21,7 +21,7 @@ def curved(pixels: jax.Array) -> jax.Array:
     return jnp.sin(3 * x @ W) * 4
 
 
-CURVED = Subject(name="curved", predict=curved, surrogate=curved)
+CURVED = Target(name="curved", predict=curved, surrogate=curved)
 Y = np.argmax(np.asarray(curved(X)), -1)
 ATTACKS = (
     gradient.PGD(steps=6, segment=3),
@@ -117,9 +117,9 @@ def test_later_tries_visit_survivors_only_and_never_hurt() -> None:
 def test_what_is_kept_is_what_is_said(attack) -> None:
     """Broken as bytes for the judge; unbroken images are worse than their originals."""
     got = found(attack)
-    logits = Judge(curved)(got.adversarial)
+    logits = Classifier(curved)(got.adversarial)
     np.testing.assert_array_equal(np.argmax(logits, -1) != Y, got.broken)
-    margin = lambda x: np.asarray(losses.margin(Judge(curved)(x), jnp.asarray(Y)))
+    margin = lambda x: np.asarray(losses.margin(Classifier(curved)(x), jnp.asarray(Y)))
     assert (margin(got.adversarial) >= margin(X)).all()
     assert (margin(got.adversarial) > margin(X)).mean() > 0.9
 
@@ -128,8 +128,8 @@ def test_a_rounded_network_has_no_gradient_and_that_is_counted() -> None:
     """Plain rounding of activations hides the gradient: the attack finds nothing, and
     every evaluation says so. Square, which needs none, breaks the same network."""
     rounded = lambda pixels: jnp.round(8 * curved(pixels)) / 8
-    masked = Subject(name="masked", predict=rounded, surrogate=rounded)
-    through = Subject(name="through", predict=rounded, surrogate=curved)
+    masked = Target(name="masked", predict=rounded, surrogate=rounded)
+    through = Target(name="through", predict=rounded, surrogate=curved)
     attack = gradient.PGD(steps=6, random_start=False)
     got = found(attack, subject=masked)
     right = ~got.wrong
@@ -144,7 +144,7 @@ def test_a_rounded_network_has_no_gradient_and_that_is_counted() -> None:
 def test_predict_decides_not_the_surrogate() -> None:
     """A surrogate that is wrong everywhere breaks nothing by itself."""
     never = lambda pixels: jax.nn.one_hot(jnp.asarray(Y)[:1].repeat(len(pixels)), 5)
-    constant = Subject(name="constant", predict=never, surrogate=curved)
+    constant = Target(name="constant", predict=never, surrogate=curved)
     chosen = np.flatnonzero(Y[0] == Y)
     got = found(gradient.PGD(steps=3), chosen, subject=constant, levels=100)
     assert not got.broken.any()
@@ -152,7 +152,7 @@ def test_predict_decides_not_the_surrogate() -> None:
 
 def test_the_judge_has_the_last_word() -> None:
     """What it does not confirm is not broken, and stays under attack."""
-    stubborn = Judge(lambda pixels: 0 * curved(pixels) + jax.nn.one_hot(0, 5)[None])
+    stubborn = Classifier(lambda pixels: 0 * curved(pixels) + jax.nn.one_hot(0, 5)[None])
     chosen = np.flatnonzero(Y == 0)
     got = found(gradient.PGD(steps=5, segment=2), chosen, levels=60, judge=stubborn)
     assert not got.broken.any()
@@ -177,7 +177,7 @@ def test_one_program_serves_budgets_steps_losses_and_tries() -> None:
         traced.append(pixels.shape)
         return curved(pixels)
 
-    subject = Subject(name="counted", predict=counted, surrogate=counted)
+    subject = Target(name="counted", predict=counted, surrogate=counted)
     found(gradient.PGD(steps=3), subject=subject)
     before = len(traced)
     found(gradient.fgsm(), levels=3, subject=subject)
@@ -214,7 +214,7 @@ def test_a_tie_that_the_first_class_wins_is_not_broken() -> None:
     logits = lambda x: (
         jnp.broadcast_to(first, (len(x), 2)) + 0 * x.astype(jnp.float32).sum()
     )
-    tied = Subject(name="tied", predict=logits, surrogate=logits)
+    tied = Target(name="tied", predict=logits, surrogate=logits)
     images = np.full((2, 4, 4, 1), 128, np.uint8)
     for attack in ATTACKS:
         result = search.run(
@@ -235,7 +235,7 @@ def test_a_budget_that_ends_in_a_tie_breaks_only_what_argmax_misjudges(plateaus)
         m = (pixels.reshape(len(pixels), -1).astype(jnp.float32) - 128).sum(-1)
         return jnp.stack([m, -m], -1) / 64
 
-    tied = Subject(name="tied", predict=logits, surrogate=logits)
+    tied = Target(name="tied", predict=logits, surrogate=logits)
     images = np.stack([np.full((3, 4, 1), v, np.uint8) for v in (138, 118)])
     labels = np.array([0, 1])
     more = square.Square(queries=600, plateaus=plateaus)

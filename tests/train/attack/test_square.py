@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import InputError
 from train.attack import search, square
-from train.attack.subject import Subject
+from train.attack.target import Target
 from train.attack.track import Example
 
 RNG = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def test_stripes_are_one_column_wide() -> None:
 def test_only_a_smaller_margin_is_kept() -> None:
     """A network whose logits never change leaves the stripes as they are."""
     logits = lambda pixels: jnp.zeros((len(pixels), 4), jnp.float32)
-    constant = Subject(name="constant", predict=logits, surrogate=logits)
+    constant = Target(name="constant", predict=logits, surrogate=logits)
     attack, batch = square.Square(queries=50), example(3)
     keys = jax.random.split(jax.random.key(1), 3)
     settings = attack.settings(0, 4, (7, 5, 3))
@@ -104,7 +104,7 @@ def test_pixels_are_whole_levels_at_the_border_of_the_budget(digits) -> None:
 
 def test_vectors_are_refused() -> None:
     logits = lambda pixels: jnp.ones((len(pixels), 2), jnp.float32)
-    subject = Subject(name="vector", predict=logits, surrogate=logits)
+    subject = Target(name="vector", predict=logits, surrogate=logits)
     with pytest.raises(InputError, match=r"Square needs images \(H, W, C\)"):
         search.run(
             square.Square(), subject, np.zeros((2, 9), np.uint8), np.zeros(2, int), 5,
@@ -123,7 +123,7 @@ def test_rounded_logits_do_not_stop_a_search_that_walks_along_plateaus(digits) -
     stands still, the other finds images that it leaves, and nothing that is not there."""
     step = jnp.float32(4.0)
     coarse = lambda pixels: jnp.round(digits.subject.predict(pixels) / step) * step
-    rounded = Subject(name="rounded", predict=coarse, surrogate=coarse)
+    rounded = Target(name="rounded", predict=coarse, surrogate=coarse)
     images, labels = digits.images[:60], digits.labels[:60]
     found = {
         plateaus: search.run(
@@ -139,7 +139,7 @@ def test_rounded_logits_do_not_stop_a_search_that_walks_along_plateaus(digits) -
 
 def test_a_change_without_effect_is_kept_on_a_plateau_only_when_told() -> None:
     logits = lambda pixels: jnp.zeros((len(pixels), 4), jnp.float32)
-    constant = Subject(name="constant", predict=logits, surrogate=logits)
+    constant = Target(name="constant", predict=logits, surrogate=logits)
     batch, keys = example(3), jax.random.split(jax.random.key(1), 3)
     for plateaus in (False, True):
         attack = square.Square(queries=50, plateaus=plateaus)

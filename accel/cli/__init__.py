@@ -1,0 +1,1 @@
+"""The command line of `python -m accel`: options, printers, one file a command."""

@@ -1,0 +1,1 @@
+"""The TPU's instructions, and the compiler that writes them."""

@@ -1,0 +1,1 @@
+"""What the TPU paper publishes, and this model's answers."""

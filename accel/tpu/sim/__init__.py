@@ -1,0 +1,1 @@
+"""The TPU at work: what its instructions do, and when."""

@@ -1,0 +1,1 @@
+"""What there is to compute: the products of a network, wherever it comes from."""
