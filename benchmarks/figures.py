@@ -237,7 +237,7 @@ def measure_paper(name: str, scratch: Path) -> list[dict]:
 
 def measure_depthwise(name: str, scratch: Path) -> list[dict]:
     """One depthwise layer on arrays of several sizes, every way of doing its groups."""
-    from accel.depthwise import table
+    from accel.verify.depthwise import table
 
     began = time.perf_counter()
     rows = table()

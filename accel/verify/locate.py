@@ -17,12 +17,12 @@ import numpy as np
 from jaxtyping import Int8, Int64, Integer
 
 from accel import explain
-from accel.explain import Values
 from accel.machines.machine import Systolic
-from accel.pieces import Piece, pieces
 from accel.simulate import ideal, trace
 from accel.simulate.simulation import LostResultError
+from accel.verify.explain import Values
 from accel.verify.mismatch import Mismatch, cycle, dump
+from accel.verify.pieces import Piece, pieces
 from accel.verify.run import LayerRun, Setup
 from configs.errors import InputError
 from quant import execute, normative

@@ -12,12 +12,12 @@ from jaxtyping import Array, Int8, Int32, Integer
 
 from accel.machines.counters import Counters, total
 from accel.machines.machine import Direct, Machine, Systolic
-from accel.pieces import pieces
 from accel.predict import grouped, timing
 from accel.predict.grouped import Plan
 from accel.simulate import direct, loops, systolic, vector
 from accel.simulate.faults import NONE, Fault, Masks, masks
 from accel.simulate.simulation import LostResultError, Run
+from accel.verify.pieces import pieces
 from accel.workload import gemm as gemms
 from accel.workload.gemm import batches
 from configs.checks import require

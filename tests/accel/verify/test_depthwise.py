@@ -2,7 +2,7 @@
 
 import pytest
 
-from accel.depthwise import layer, table
+from accel.verify.depthwise import layer, table
 
 M, K, C = 14 * 14, 9, 64
 

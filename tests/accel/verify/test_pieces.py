@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from accel.pieces import pieces
 from accel.predict.grouped import Plan
+from accel.verify.pieces import pieces
 from configs.network import Conv, LstmCell, Network
 
 
