@@ -16,10 +16,10 @@ from itertools import product
 import numpy as np
 from jaxtyping import Int8, Int64, Integer
 
-from accel import explain
 from accel.machines.machine import Systolic
 from accel.simulate import ideal, trace
 from accel.simulate.simulation import LostResultError
+from accel.verify import explain
 from accel.verify.explain import Values
 from accel.verify.mismatch import Mismatch, cycle, dump
 from accel.verify.pieces import Piece, pieces
