@@ -1,4 +1,4 @@
-"""Depthwise separable convolutions on MNIST digits.
+"""Depthwise convolutions on MNIST digits.
 
 python -m train --config mnist_dscnn
 

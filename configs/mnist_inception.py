@@ -1,4 +1,4 @@
-"""Branches side by side, two Inception modules, on MNIST digits.
+"""Inception modules on MNIST digits.
 
 python -m train --config mnist_inception
 

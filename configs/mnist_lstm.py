@@ -1,4 +1,4 @@
-"""A long short-term memory that reads MNIST digits row by row, in 28 steps.
+"""An LSTM over the rows of MNIST digits.
 
 python -m train --config mnist_lstm
 

@@ -1,4 +1,4 @@
-"""A small MobileNet with ReLU6 on MNIST digits.
+"""A small MobileNet on MNIST digits.
 
 python -m train --config mnist_mobilenet
 

@@ -1,6 +1,8 @@
-"""Eight layers with skip connections on MNIST digits.
+"""Skip connections on MNIST digits.
 
 python -m train --config mnist_resnet8
+
+Eight layers with weights on the longest way: one, three blocks of two, and the last.
 
 References:
   He et al., arXiv:1512.03385, figure 2; batch normalisation as there, section 3.4.

@@ -47,7 +47,8 @@ def assert_exact(network, content, images):
         found = outputs[step.layer.name]
         assert found.dtype == step.output.dtype
         assert np.array_equal(found, step.output), step.layer.name
-        assert len(np.unique(found)) > 2, "or a constant would pass too"
+        moving = any(len(np.unique(x)) > 1 for x in step.inputs)
+        assert len(np.unique(found)) > 1 or not moving, "or a constant would pass too"
     logits = stablehlo.open_session(content)(images)
     assert logits.dtype == network.output.dtype
     assert np.array_equal(logits, step.output)
