@@ -1,6 +1,8 @@
-"""Imports point one way: configs <- train <- quant <- accel."""
+"""Imports point one way: configs <- train <- quant <- accel, and no module of a package is
+imported by what it imports."""
 
 import ast
+import graphlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,3 +100,63 @@ def test_forward_imports_are_allowed(tmp_path):
         path.parent.mkdir()
         path.write_text(statement + "\n")
     assert turned_back(tmp_path) == []
+
+
+def imported_at_once(path: Path, known: set[str]) -> set[str]:
+    """Modules that a file imports while it is imported itself."""
+    names = set()
+    for node in _run_at_once(ast.parse(path.read_text(), path)):
+        match node:
+            case ast.Import(names=aliases):
+                names |= {alias.name for alias in aliases}
+            case ast.ImportFrom(module=str(module), names=aliases, level=0):
+                whole = {f"{module}.{alias.name}" for alias in aliases}
+                names |= (whole & known) or {module}
+    return names & known
+
+
+def _run_at_once(tree: ast.AST) -> Iterator[ast.AST]:
+    """Statements that are neither in a function nor for a type checker alone."""
+    for node in ast.iter_child_nodes(tree):
+        typed = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if not (typed or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+            yield node
+            yield from _run_at_once(node)
+
+
+def circle(root: Path, packages: tuple[str, ...]) -> list[str]:
+    """Modules that import each other in a ring, or none."""
+    paths = {}
+    for path in (path for package in packages for path in files(package, root)):
+        name = ".".join(path.relative_to(root).with_suffix("").parts)
+        paths[name.removesuffix(".__init__")] = path
+    known = set(paths)
+    graph = {name: imported_at_once(path, known) - {name} for name, path in paths.items()}
+    try:
+        tuple(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other():
+    assert circle(ROOT, ORDER) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "found"),
+    [
+        ("import train.b", "import train.a", True),
+        ("from train import b", "from train.a import x", True),
+        ("from train import b", "def f():\n    from train.a import x", False),
+        ("from train import b", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
+         "    from train.a import x", False),
+        ("from train import b", "import configs", False),
+    ],
+)  # fmt: skip
+def test_a_planted_circle_is_found(one, other, found, tmp_path):
+    for name, text in (("__init__", ""), ("a", one), ("b", other)):
+        path = tmp_path / "train" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text + "\n")
+    assert bool(circle(tmp_path, ("train",))) is found
