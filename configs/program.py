@@ -533,6 +533,11 @@ def _padded(shape: Shape, pads: tuple[Ends, Ends]) -> Shape:
 
 def _product_shape(node: Product, x: Node) -> Shape:
     if node.kernel is None:
+        if len(x.shape) != 1:
+            raise InputError(
+                f"`{node.name}` without a kernel must take a vector, not `{x.name}` of "
+                f"shape {x.shape}; reshape it."
+            )
         inputs = x.shape[-1]
         if inputs != node.K:
             raise InputError(

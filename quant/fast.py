@@ -262,9 +262,7 @@ def _sums(stage: Stage, node: Product, x: jax.Array) -> jax.Array:
     """Sums of products (F, M), of the best of each pooling window if there is one."""
     layer, w = stage.layer, stage.layer.weighted
     if node.kernel is None:
-        if x.ndim == 2 and node.groups == 1:
-            return _product(layer, w.matrix.T, x)
-        raise NotImplementedError("a product of vectors inside a value")
+        return _product(layer, w.matrix.T, x)
     if node.groups > 1:
         return _grouped(layer, node, x)
     pool = stage.pooling
