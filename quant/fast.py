@@ -247,7 +247,7 @@ def apply(stage: Stage, *xs: Num[Array, "..."]) -> Num[Array, "..."]:
             values[node.name] = Wide(y, layer.output.exponent)
         elif isinstance(node, Activate):
             whole = Wide(inputs[0].integers.astype(jnp.int32), inputs[0].exponent)
-            y = _held(execute.rescaled(whole, layer.activated))
+            y = execute.kept(layer, _held(execute.rescaled(whole, layer.activated)))
             values[node.name] = Wide(y, layer.output.exponent)
         else:
             values[node.name] = entry(_MOVES, node, "quant.fast")(node, *inputs)

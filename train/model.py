@@ -111,6 +111,14 @@ def pool(x: jax.Array, node: Pool) -> jax.Array:
     return batch_fastest(x)
 
 
+def _kept(node: Activate, y: jax.Array) -> jax.Array:
+    """A value that its readers must not compute again: XLA on CPU copies what is cheap into
+    every reader, and what a recurrence keeps is made from itself alone, step after step, so
+    that copies would double with each of them."""
+    keeps = node.after is not None and node.after.bits > 8
+    return jax.lax.optimization_barrier(y) if keeps else y
+
+
 def _mul(node: Mul, x: jax.Array, factor: jax.Array) -> jax.Array:
     if factor.ndim != x.ndim:
         factor = factor.reshape(len(factor), *(1,) * (x.ndim - 2), -1)
@@ -194,7 +202,7 @@ class Model(nnx.Module):
             before = self.network.program.by_name[node.input]
             if not isinstance(before, Product):
                 total = self.activation_quantizer(f"{node.name}.argument", total)
-            return self.activated(node, total)
+            return _kept(node, self.activated(node, total))
         return entry(MOVES, node, "train.model.Model")(node, *xs)
 
     def activated(self, node: Activate, total: jax.Array) -> jax.Array:
