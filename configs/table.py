@@ -246,8 +246,8 @@ def _uncounted(program: Program) -> Iterator[str]:
         yield "Products of two activations are not counted as MACs."
     if recurrent:
         yield (
-            "An LstmCell is one time step, an Lstm all of a sequence; what they do element by "
-            "element is not counted."
+            "An LstmCell is one time step, an Lstm all of a sequence; what they do element "
+            "by element is not counted."
         )
 
 

@@ -144,9 +144,9 @@ def apply(
 
 
 def kept(layer: IntStep, y: jax.Array) -> jax.Array:
-    """The output of a step, which its readers must not compute again: XLA on CPU copies what
-    is cheap into every reader, and what a recurrence keeps is made from itself alone, step
-    after step, so that copies would double with each of them."""
+    """The output of a step, which its readers must not compute again: XLA on CPU copies
+    what is cheap into every reader, and what a recurrence keeps is made from itself alone,
+    step after step, so that copies would double with each of them."""
     return jax.lax.optimization_barrier(y) if layer.output.bits > 8 else y
 
 
