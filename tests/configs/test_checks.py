@@ -21,8 +21,6 @@ from configs.network import (
 )
 from configs.schema import Augment, Data, Experiment, Optimizer, Train
 
-# Other files of the suite make up kinds of their own.
-KINDS = " or ".join(kinds_of(Layer))
 NETWORK = Network(input_shape=(4,), layers=(Dense(features=2),))
 VALID = {
     Conv: {"features": 1},
@@ -122,11 +120,11 @@ def test_the_valid_values_are_valid():
         (
             lambda: Network(input_shape=(4,), layers=[Dense(features=2)]),
             "`layers` (=[Dense(features=2, activation='relu', symmetry='none')]) of "
-            f"Network must be a tuple, each item {KINDS}; write it like (Conv(...),).",
+            "Network must be a tuple, each item KINDS; write it like (Conv(...),).",
         ),
         (
             lambda: Network(input_shape=(4,), layers=(Flatten(), "relu")),
-            f"`layers[1]` (='relu') of Network must be {KINDS}; write it like Conv(...).",
+            "`layers[1]` (='relu') of Network must be KINDS; write it like Conv(...).",
         ),
         (
             lambda: Experiment(name="x", network=NETWORK, train={}),
@@ -137,7 +135,8 @@ def test_the_valid_values_are_valid():
 def test_the_message_says_rule_value_and_way_out(make, message):
     with pytest.raises(InputError) as refused:
         make()
-    assert str(refused.value) == message
+    # Other files of the suite make up kinds of their own.
+    assert str(refused.value) == message.replace("KINDS", " or ".join(kinds_of(Layer)))
 
 
 def test_whole_numbers_are_floats_and_large_ones_are_fine():
