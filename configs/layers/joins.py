@@ -29,13 +29,10 @@ class Residual(Layer):
         require(self, bool(self.body), "body", "must not be empty; add a Conv.")
 
     def parts(self) -> Iterator[tuple[str, tuple[Layer, ...]]]:
-        yield "body", self.body
-        yield "shortcut", self.shortcut
+        yield from _named(self)
 
     def lower(self, b: Builder, x: str) -> str:
-        here = b.layer
-        body = b.chain(self.body, x, "body", f"{here}.")
-        other = b.chain(self.shortcut, x, "shortcut", f"{here}.shortcut.")
+        body, other = _ends(self, b, x)
         if b.shape(body) != b.shape(other):
             raise InputError(
                 f"Residual adds its `body`, which gives {b.shape(body)}, to its "
@@ -77,13 +74,10 @@ class Multiply(Layer):
         require(self, bool(self.body), "body", "must not be empty; add a GlobalPool.")
 
     def parts(self) -> Iterator[tuple[str, tuple[Layer, ...]]]:
-        yield "body", self.body
-        yield "shortcut", self.shortcut
+        yield from _named(self)
 
     def lower(self, b: Builder, x: str) -> str:
-        here = b.layer
-        body = b.chain(self.body, x, "body", f"{here}.")
-        other = b.chain(self.shortcut, x, "shortcut", f"{here}.shortcut.")
+        body, other = _ends(self, b, x)
         if b.shape(body) not in (b.shape(other), b.shape(other)[-1:]):
             raise InputError(
                 f"Multiply weighs its `shortcut`, which gives {b.shape(other)}, by its "
@@ -94,6 +88,18 @@ class Multiply(Layer):
 
     def brief(self) -> str:
         return f"product {self.activation}"
+
+
+def _named(layer: Residual | Multiply) -> Iterator[tuple[str, tuple[Layer, ...]]]:
+    yield "body", layer.body
+    yield "shortcut", layer.shortcut
+
+
+def _ends(layer: Residual | Multiply, b: Builder, x: str) -> tuple[str, str]:
+    """What the body and the shortcut make of one input."""
+    here = b.layer
+    body = b.chain(layer.body, x, "body", f"{here}.")
+    return body, b.chain(layer.shortcut, x, "shortcut", f"{here}.shortcut.")
 
 
 @dataclass(frozen=True, kw_only=True)
