@@ -308,7 +308,7 @@ def test_an_operator_without_an_entry_is_refused_by_name(monkeypatch, kind):
     monkeypatch.delitem(schedule._RULES, kind)
     wanted = f"`.+`: `{kind.__name__}` is a kind that accel.tpu"
     assert any(isinstance(node, kind) for node in network.program.nodes)
-    with pytest.raises(InputError, match=f"{wanted}.writer"):
+    with pytest.raises(InputError, match=f"{wanted}.isa.writer"):
         compile_network(filled(network), 1, SMALL)
-    with pytest.raises(InputError, match=f"{wanted}.schedule"):
+    with pytest.raises(InputError, match=f"{wanted}.sim.schedule"):
         steps(network, 1, SMALL, whole=True)
