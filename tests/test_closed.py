@@ -3,7 +3,6 @@ its name, never taken for another; and no function outside `configs/layers` know
 layer."""
 
 import ast
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,13 +138,12 @@ def test_the_program_itself_refuses_it_first() -> None:
 
 # Sees layers as data: what is stored and listed, never what a layer computes.
 SPEC_ITSELF = ("configs/layers/", "configs/network.py", "configs/stored.py")
-# Written for networks: they put layers together and compute nothing.
-EXPERIMENTS = re.compile(r"configs/(\w+_)?(mlp|cnn|lstm|resnet|inception|mobilenet).*")
 
 
 def kinds_decided(path: Path, kinds: set[str]) -> list[str]:
     """Places of a file that ask which kind of layer something is."""
-    found = []
+    # Operators have names of their own; where both exist the import decides.
+    found, kinds = [], kinds - _operators_imported(path)
     for node in ast.walk(ast.parse(path.read_text(), path)):
         asked: set[str] = set()
         match node:
@@ -157,9 +155,7 @@ def kinds_decided(path: Path, kinds: set[str]) -> list[str]:
             case ast.Compare(left=ast.Attribute(attr="kind"), comparators=[one]):
                 values = [n.value for n in ast.walk(one) if isinstance(n, ast.Constant)]
                 asked = {str(value) for value in values}
-        # Operators have names of their own; where both exist the import decides.
-        wrong = asked & kinds - _operators_imported(path)
-        found += [f"{path.name}:{node.lineno} {name}" for name in sorted(wrong)]
+        found += [f"{path.name}:{node.lineno} {name}" for name in sorted(asked & kinds)]
     return found
 
 

@@ -141,14 +141,27 @@ def test_shifted_meets_what_each_window_holds(size: int, step: int) -> None:
     np.testing.assert_array_equal(np.concatenate(views).T, windows)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1), (1, 3)])
+def test_groups_and_dilation_are_those_of_lax(groups, dilation) -> None:
+    """Depthwise with a multiplier among them, within the rounding of float32."""
+    draw = np.random.default_rng(0)
+    x = jnp.asarray(draw.normal(size=(3, 9, 8, 6)), jnp.float32)
+    w = jnp.asarray(draw.normal(size=(3, 2, 6 // groups, 12)), jnp.float32)
+    how = {"feature_group_count": groups, "rhs_dilation": dilation}
+    wanted = jax.lax.conv_general_dilated(
+        x, w, (2, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"), **how
+    )
+    found = jax.jit(lambda x, w: conv_impl.conv_im2col(x, w, (2, 1), "VALID", **how))(x, w)
+    np.testing.assert_allclose(found + 1, wanted + 1, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("padding", "keywords", "says"),
     [
         ("SAME", {}, "`padding` (='SAME') must be 'VALID'"),
         (((1, 1), (0, 0)), {}, "`padding` (=((1, 1), (0, 0))) must be 'VALID'"),
-        ("VALID", {"feature_group_count": 2}, "`feature_group_count` (=2) 1"),
-        ("VALID", {"rhs_dilation": (2, 1)}, "nothing dilated"),
-        ("VALID", {"lhs_dilation": (1, 2)}, "nothing dilated"),
+        ("VALID", {"lhs_dilation": (1, 2)}, "`lhs_dilation` (=(1, 2)) 1"),
     ],
 )
 def test_what_im2col_cannot_do_is_refused(padding, keywords, says: str) -> None:
