@@ -136,8 +136,10 @@ def test_the_program_itself_refuses_it_first() -> None:
         Network(input_shape=(4,), layers=(Sorted(),))
 
 
-# Sees layers as data: what is stored and listed, never what a layer computes.
-SPEC_ITSELF = ("configs/layers/", "configs/network.py", "configs/stored.py")
+# Where kinds of layers are told apart, and where operators are defined.
+SPEC_ITSELF = (
+    "configs/layers/", "configs/network.py", "configs/program.py", "configs/stored.py",
+)  # fmt: skip
 
 
 def kinds_decided(path: Path, kinds: set[str]) -> list[str]:
