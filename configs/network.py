@@ -38,7 +38,7 @@ from configs.layers import (
     Shape,
     same_padding,
 )
-from configs.program import Builder, Node, Placed, Product, Program
+from configs.program import Builder, Placed, Product, Program
 
 __all__ = [
     "Activation",
@@ -201,8 +201,3 @@ def _with_fields(value: Any, fields: dict[str, Any]) -> Any:
         for f in dataclasses.fields(value)
     }
     return replace(value, **changed)
-
-
-def layer_of(network: Network, node: Node) -> Layer:
-    """The innermost layer that a node comes from."""
-    return next(p.spec for p in network._lowered[1] if p.name == node.layer)

@@ -431,13 +431,6 @@ class Program:
         else:
             yield node
 
-    def source(self, name: str) -> Node:
-        """What a value is made of, before it was padded, pooled, activated or moved."""
-        node = self.by_name[name]
-        while isinstance(node, (Pad, Activate, Pool, Reshape, Slice)):
-            node = self.by_name[node.inputs[0]]
-        return node
-
     def chained(self, node: Product) -> bool:
         """Whether its input is the product before it, and nobody else uses that."""
         before = self.products.index(node) - 1
@@ -473,11 +466,6 @@ class Program:
                 and alone and same)
         )  # fmt: skip
         return joined.pop(name, []) if fits else []
-
-    def state_bytes(self) -> int:
-        """Bytes of all states of one image."""
-        states = (node for node in self.nodes if isinstance(node, State))
-        return sum(node.size * -(-node.grid.bits // 8) for node in states)
 
 
 def check_types_of_nodes(nodes: Sequence[Node]) -> None:
@@ -828,8 +816,3 @@ def _fixed(root: Node) -> Grid | None:
     if isinstance(root, State):
         return root.grid
     return root.after if isinstance(root, Activate) else None
-
-
-def layers_with(program: Program, kind: type[Node]) -> Iterator[str]:
-    """Layers that have a node of some operator, in order."""
-    yield from dict.fromkeys(n.layer for n in program.nodes if isinstance(n, kind))

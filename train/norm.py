@@ -16,7 +16,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 # Share of the old average that a step keeps.
@@ -75,7 +74,3 @@ def overlaid(params: Any, statistics: Any) -> Any:
         return statistics
     changed = {name: overlaid(params[name], tree) for name, tree in statistics.items()}
     return {**params, **changed}
-
-
-def zeros_like(statistics: Any) -> Any:
-    return jax.tree.map(jnp.zeros_like, statistics)
